@@ -1,0 +1,51 @@
+"""atomic_commit: changes in several PostgreSQL databases that happen completely or not at all, over Celery.
+
+Two-phase commit (Gray & Reuter, "Transaction Processing", 1993, chapter 7) on PostgreSQL's prepared transactions, with
+the coordinator's own change as last resource. To be read in this order:
+
+``declare``      what a service says: its transactions and its branches
+``names``        gids, task ids, queues
+``votes``        statuses → votes → decision, pure
+``participant``  prepare, commit, rollback of one service's branches
+``coordinator``  begin, decide, acknowledge, look
+``recovery``     the sweep that finishes whatever messages have not
+``journal``      the rows behind it, ``schema`` their tables, ``messages`` what is sent, ``watch`` how a request waits
+``limits``, ``errors``, ``database``: time limits, what can go wrong, connection settings
+
+Import rule: this package knows SQLAlchemy and Celery. It imports no Flask, no service, and none of the packages beside
+it; arrows point towards it (``tests/unit/test_import_rules.py``).
+"""
+
+from atomic_commit.declare import Branches, TransactionKind, Values
+from atomic_commit.engine import AtomicCommit
+from atomic_commit.errors import (
+    AtomicCommitError,
+    Conflict,
+    Fenced,
+    Impossible,
+    KeyReused,
+    Lost,
+    Missing,
+    Refused,
+)
+from atomic_commit.journal import IdempotencyKey, State, TransactionRecord
+from atomic_commit.limits import Limits
+
+__all__ = [
+    "AtomicCommit",
+    "AtomicCommitError",
+    "Branches",
+    "Conflict",
+    "Fenced",
+    "IdempotencyKey",
+    "Impossible",
+    "KeyReused",
+    "Limits",
+    "Lost",
+    "Missing",
+    "Refused",
+    "State",
+    "TransactionKind",
+    "TransactionRecord",
+    "Values",
+]

@@ -1,0 +1,72 @@
+"""How the protocol talks to PostgreSQL: connection settings with their reasons, and statements outside a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from atomic_commit.errors import Conflict, Lost, is_conflict, is_lost
+from atomic_commit.limits import Limits
+
+
+def engine_options(limits: Limits, pool_size: int) -> dict[str, Any]:
+    """Keyword arguments for SQLAlchemy's ``create_engine`` that the protocol relies on.
+
+    Every server-side wait is bounded, also for statements outside the engine: a session that hangs would hold its locks.
+    The socket options make a connection to a host that vanished fail in seconds rather than in the kernel's two hours.
+    """
+    settings = {
+        "lock_timeout": _milliseconds(limits.lock_timeout),
+        "statement_timeout": _milliseconds(limits.lock_timeout * 5),
+        "idle_in_transaction_session_timeout": _milliseconds(limits.lock_timeout * 10),
+    }
+    return {
+        "pool_size": pool_size,
+        "max_overflow": pool_size,
+        "pool_timeout": 5,
+        "pool_recycle": 1800,
+        "pool_pre_ping": True,  # a connection that a server restart left behind is replaced, not handed out
+        "isolation_level": "READ COMMITTED",  # the protocol locks rows explicitly and needs to see others' commits
+        "connect_args": {
+            "connect_timeout": 3,
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+            "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
+        },
+    }
+
+
+def run_outside_transaction(engine: Engine, statement: str, **parameters: Any) -> None:
+    """Execute one statement in autocommit, as COMMIT PREPARED and ROLLBACK PREPARED demand.
+
+    Raises the DBAPIError that PostgreSQL answered, or Lost where the connection went away before an answer: then nobody
+    knows whether the statement took effect.
+    """
+    with told_apart(also_conflicts=False), engine.connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT").execute(text(statement), parameters)
+
+
+@contextmanager
+def told_apart(*, also_conflicts: bool = True) -> Iterator[None]:
+    """Turn database errors into the protocol's: what waiting may heal becomes Conflict (unless the caller reads SQLSTATEs
+    itself), a connection that went away becomes Lost. Everything else passes as it is."""
+    try:
+        yield
+    except (DBAPIError, PoolTimeout) as error:
+        words = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        if is_lost(error):
+            raise Lost(words) from error
+        if also_conflicts and is_conflict(error):
+            raise Conflict(words) from error
+        raise
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))

@@ -1,0 +1,88 @@
+"""How a service says what its transactions are and which branches it offers to others."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+#: Plain JSON values by name; what travels from begin through the branches to commit.
+Values = dict[str, Any]
+
+BranchFunction = Callable[..., Values | None]
+_F = TypeVar("_F", bound=BranchFunction)
+
+
+def _no_change(session: Session, transaction: UUID, values: Values) -> None:
+    """For a transaction that changes nothing of its own when it begins or aborts."""
+
+
+@dataclass(frozen=True)
+class TransactionKind:
+    """One operation that spans services, as the service that starts it sees it.
+
+    ``begin(session, transaction, arguments) -> values``: runs inside the request, in one local transaction with the
+    journal row. Checks, marks, and returns the values that the branches work on. May raise Refused, Missing, Conflict:
+    then nothing was accepted and nothing is left behind.
+    ``branches``: names of branch functions elsewhere, in the order in which they run. Keep the one global order of
+    services and of rows, or two transactions can wait for each other across databases, which no database sees.
+    ``commit(session, transaction, values) -> result``: the coordinator's own change, in one local transaction with the
+    decision: that commit is the commit point. `values` holds what begin and every branch returned. May raise Refused.
+    ``abort(session, transaction, values)``: takes back what begin marked, in one local transaction with the decision.
+    Must always be possible.
+
+    None of the three may commit, roll back or talk to anything but the given session.
+    """
+
+    name: str
+    branches: tuple[str, ...]
+    commit: Callable[[Session, UUID, Values], Values | None]
+    begin: Callable[[Session, UUID, Values], Values]
+    abort: Callable[[Session, UUID, Values], None] = _no_change
+
+    def __post_init__(self) -> None:
+        if not self.branches or len(set(self.branches)) != len(self.branches):
+            raise ValueError(f"{self.name}: at least one branch, and each only once")
+
+
+@dataclass(frozen=True)
+class BranchDeclaration:
+    """One branch that a service offers: its name, its function, and the names of the values that it takes."""
+
+    name: str
+    function: BranchFunction
+    takes: tuple[str, ...]
+
+    def call(self, session: Session, values: Mapping[str, Any]) -> Values:
+        """Run the business function on the values that it names. What it returns joins the values."""
+        missing = [name for name in self.takes if name not in values]
+        if missing:
+            raise TypeError(f"{self.name} needs the values {missing}, which neither begin nor an earlier branch gave")
+        return self.function(session, **{name: values[name] for name in self.takes}) or {}
+
+
+class Branches:
+    """The branches that one service offers, each declared by a decorator on a plain function::
+
+    branches = Branches("products")
+
+    @branches.branch
+    def restock(session, quantities): ...        # becomes the task "products.restock"
+    """
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+        self.declared: dict[str, BranchDeclaration] = {}
+
+    def branch(self, function: _F) -> _F:
+        """Declare `function(session, name, …)`; its parameter names say which values it takes."""
+        first, *takes = inspect.signature(function).parameters
+        if first != "session":
+            raise TypeError(f"{function.__name__}: the first parameter of a branch is its session")
+        name = f"{self.service}.{function.__name__}"
+        self.declared[name] = BranchDeclaration(name, function, tuple(takes))
+        return function

@@ -1,0 +1,87 @@
+"""What can go wrong, by who has to act on it. One root, four branches."""
+
+from __future__ import annotations
+
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+#: SQLSTATEs that say "somebody else was first; try again" (PostgreSQL manual, appendix A): serialization failure,
+#: deadlock, lock_timeout, statement_timeout, and 53200 for "maximum number of prepared transactions reached".
+_CONFLICTS = frozenset({"40001", "40P01", "55P03", "57014", "53200", "53300"})
+
+#: SQLSTATEs that say "the server is going away" (class 57P) or "the connection is" (class 08).
+_LOST = ("57P", "08")
+
+UNIQUE_VIOLATION = "23505"
+LOCK_NOT_AVAILABLE = "55P03"
+#: "prepared transaction with identifier … does not exist"
+UNDEFINED_OBJECT = "42704"
+#: "prepared transaction with identifier … is busy": another session is resolving it
+OBJECT_IN_USE = "55000"
+
+
+class AtomicCommitError(Exception):
+    """Root of everything that this package raises."""
+
+
+class Refused(AtomicCommitError):
+    """A business rule said no. Final: trying again gives the same answer.
+
+    ``reason`` is a stable word for programs, ``detail`` a sentence for people, ``field`` the offending member of the
+    request in dotted form (``lines.0.quantity``), if there is one, and ``transaction`` the id of a transaction that is
+    in the way, if there is one. All are plain strings in ``args``, so that the exception passes through Celery's JSON
+    result backend and comes back whole.
+    """
+
+    def __init__(self, reason: str, detail: str, field: str | None = None, transaction: str | None = None) -> None:
+        super().__init__(reason, detail, field, transaction)
+        self.reason, self.detail, self.field, self.transaction = reason, detail, field, transaction
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"
+
+
+class Missing(Refused):
+    """The thing that the request names does not exist."""
+
+
+class Conflict(AtomicCommitError):
+    """Somebody else is in the way (a lock, a soft mark, a full slot table). Worth a new attempt later."""
+
+
+class Fenced(AtomicCommitError):
+    """The branch is already over in this database (rolled back and fenced, or committed): it may not run again."""
+
+
+class Lost(AtomicCommitError):
+    """Nobody knows whether it happened (the connection went away in the middle). Only rows can tell; recovery asks."""
+
+
+class KeyReused(AtomicCommitError):
+    """The Idempotency-Key was used before, with another request."""
+
+
+class Impossible(AtomicCommitError):
+    """Something that the protocol excludes was seen. Never retried, never hidden: quarantined and logged loudly."""
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """The SQLSTATE behind a database error, judged by code and never by message text; None where there is none
+    (for example a connection that was lost on the client's side)."""
+    origin = error.orig if isinstance(error, DBAPIError) else error
+    return getattr(origin, "pgcode", None)
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether `error` says that waiting and trying again may help."""
+    return isinstance(error, Conflict | PoolTimeout) or sqlstate(error) in _CONFLICTS
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether `error` says that the connection is gone, so that nobody knows what the statement did."""
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, Lost)
+    state = sqlstate(error)
+    if state is None:
+        return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+    return state.startswith(_LOST)

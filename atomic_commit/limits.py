@@ -1,0 +1,69 @@
+"""How long things may take. Every wait in the protocol is bounded by a number from here."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Time limits in seconds and counts; each can be set by the environment as ``ATOMIC_<NAME>``.
+
+    ``deadline``: after this an undecided transaction is not tried again. Generous, because an accepted request should
+    survive an outage of a worker or the broker; locks are held no longer than ``patience``.
+    ``patience``: silence of one attempt before it is rolled back and a new one begins; doubles with each silent attempt
+    up to ``patience_cap``, so that a long queue is not mistaken for a loss for ever.
+    ``lock_timeout``: longest wait for a row lock, in a request or in a branch.
+    ``branch_row_timeout``: longest wait for the branch row, which only a duplicate of the same branch can hold.
+    ``sweep_interval``: mean time between two looks of recovery, jittered by half.
+    ``look_after``: when recovery first looks at a transaction whose messages should long have done the work.
+    ``backoff``/``backoff_cap``: first and longest pause before a new attempt or a repeated outcome message.
+    ``unwatched``: a look that is overdue by more than this proves that no outcome worker was alive; silence in that
+    time is not held against the branches.
+    ``failed_attempts``: how often a branch that fails with an unexpected error is tried.
+    ``quarantine_after``: looks at a decided transaction that fail with an unexpected error before it is put aside.
+    """
+
+    deadline: float = 600.0
+    patience: float = 5.0
+    patience_cap: float = 120.0
+    lock_timeout: float = 2.0
+    branch_row_timeout: float = 0.3
+    sweep_interval: float = 0.5
+    look_after: float = 1.0
+    backoff: float = 0.1
+    backoff_cap: float = 5.0
+    unwatched: float = 10.0
+    failed_attempts: int = 3
+    quarantine_after: int = 20
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if getattr(self, field.name) <= 0:
+                raise ValueError(f"ATOMIC_{field.name.upper()} must be more than 0")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Limits:
+        """Limits with what the environment sets. Raises ValueError that names the variable and the bad value."""
+        chosen: dict[str, float | int] = {}
+        for field in fields(cls):
+            variable = f"ATOMIC_{field.name.upper()}"
+            if text := environment.get(variable):
+                try:
+                    chosen[field.name] = int(text) if isinstance(field.default, int) else float(text)
+                except ValueError:
+                    raise ValueError(f"{variable}={text!r} is not a number") from None
+        return cls(**chosen)  # type: ignore[arg-type]
+
+    def patience_of(self, attempt: int) -> float:
+        """Seconds of silence that attempt number `attempt` is granted."""
+        return min(self.patience * 2.0 ** min(attempt - 1, 20), self.patience_cap)
+
+    def pause(self, count: int) -> float:
+        """Seconds to wait before try number `count` + 1: exponential with full jitter, so that rivals who met once do
+        not meet again (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015)."""
+        ceiling = min(self.backoff * 2.0 ** min(count, 20), self.backoff_cap)
+        return random.uniform(ceiling / 2, ceiling)

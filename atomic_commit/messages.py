@@ -1,0 +1,137 @@
+"""The messages of the protocol, as Celery signatures, and how they are sent.
+
+Messages are hints: each may be lost, doubled, late or out of order, and the rows tell recovery what to send again. So
+sending never raises; it says whether the broker took the message.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery import Celery, chain
+from celery.canvas import Signature
+from celery.result import AsyncResult, denied_join_result
+
+from atomic_commit.journal import BranchRecord, Outcome, TransactionRecord
+from atomic_commit.names import Gid, branch_queue, outcome_queue, service_of, task_name
+from atomic_commit.participant import HandedOn
+from atomic_commit.votes import Ballot, ballot_of
+
+log = logging.getLogger(__name__)
+
+
+class Messages:
+    """What one service sends, as the coordinator `service` of the application `app_name`."""
+
+    def __init__(self, celery: Celery, app_name: str, service: str) -> None:
+        self._celery, self._app_name, self.service = celery, app_name, service
+
+    def gid(self, record: TransactionRecord, branch: BranchRecord) -> Gid:
+        """The identifier of one of the transaction's branches."""
+        return Gid(self._app_name, record.id, branch.attempt, branch.name)
+
+    def task_ids(self, record_id: Any, attempt: int, branches: tuple[str, ...]) -> dict[str, str]:
+        """Branch name → task id (the gid's text) for one attempt."""
+        return {name: str(Gid(self._app_name, record_id, attempt, name)) for name in branches}
+
+    def send_attempt(self, record: TransactionRecord) -> bool:
+        """Publish the chain of the current attempt: each branch in its service's queue, then decide in ours.
+
+        Every link also carries ``review`` as its error callback, so that a no is acted on at once and not when recovery
+        looks. Returns whether the broker took it.
+        """
+        handed_on: HandedOn = {"prepared": [], "values": record.values}
+        which = {"transaction": str(record.id), "attempt": record.attempt}
+        review = self._own("review", which, immutable=True)
+        links = [self._branch(record, branch, review) for branch in record.current_branches]
+        links[0].args = (handed_on,)
+        return self._send(chain(*links, self._own("decide", which, task_id=self._decide_id(record))))
+
+    def send_outcomes(self, record: TransactionRecord) -> bool:
+        """Publish commit or rollback to every participant that still owes an answer. Stops at the first failure."""
+        return all(self._send(self._outcome(record, branch)) for branch in record.owed_branches)
+
+    def ballots(self, record: TransactionRecord) -> list[Ballot]:
+        """The votes of the current attempt by its tasks' AsyncResults. A backend that can't be reached is silence."""
+        return [self._ballot(record, branch) for branch in record.current_branches]
+
+    def ballots_handed_on(self, record: TransactionRecord, handed_on: HandedOn) -> list[Ballot]:
+        """The votes by what the chain handed on to decide, and by AsyncResult where that lacks the proof."""
+        return [
+            ballot
+            if (ballot := ballot_of(self.gid(record, b), "SUCCESS", handed_on)).vote == "yes"
+            else self._ballot(record, b)
+            for b in record.current_branches
+        ]
+
+    def result_of(self, gid: Gid) -> HandedOn | None:
+        """What the branch's task stored as its result, if it is a proof that the branch is prepared."""
+        try:
+            found = AsyncResult(str(gid), app=self._celery)
+            status, result = found.status, found.result
+        except Exception as error:  # the backend's own exceptions differ from transport to transport
+            log.warning("result of %s can't be read: %s", gid, error)
+            return None
+        return result if ballot_of(gid, status, result).vote == "yes" else None
+
+    def status_of(self, task_id: str) -> str | None:
+        """The status of a task's AsyncResult, or None where the result backend can't be reached."""
+        try:
+            return str(AsyncResult(task_id, app=self._celery).status)
+        except Exception as error:
+            log.warning("status of %s can't be read: %s", task_id, error)
+            return None
+
+    def _ballot(self, record: TransactionRecord, branch: BranchRecord) -> Ballot:
+        gid = self.gid(record, branch)
+        try:
+            found = AsyncResult(str(gid), app=self._celery)
+            return ballot_of(gid, str(found.status), found.result)
+        except Exception as error:
+            log.warning("vote of %s can't be read: %s", gid, error)
+            return ballot_of(gid, "UNKNOWN", None)
+
+    def _decide_id(self, record: TransactionRecord) -> str:
+        return f"{self._app_name}:{record.id}:{record.attempt}:{self.service}.decide"
+
+    def _branch(self, record: TransactionRecord, branch: BranchRecord, review: Signature) -> Signature:
+        return self._celery.signature(
+            branch.name,
+            kwargs={"transaction": str(record.id), "attempt": record.attempt},
+            task_id=branch.task_id,
+            queue=branch_queue(service_of(branch.name)),
+            link_error=[review.clone()],
+        )
+
+    def _outcome(self, record: TransactionRecord, branch: BranchRecord) -> Signature:
+        participant = service_of(branch.name)
+        which = {"transaction": str(record.id), "attempt": branch.attempt, "branch": branch.name}
+        verb = "commit" if branch.outcome is Outcome.COMMIT else "rollback"
+        return self._celery.signature(
+            task_name(participant, verb),
+            kwargs=which,
+            queue=outcome_queue(participant),
+            link=[self._own("acknowledge", which)],
+        )
+
+    def _own(self, verb: str, kwargs: dict[str, Any], **options: Any) -> Signature:
+        immutable = bool(options.pop("immutable", False))
+        return self._celery.signature(
+            task_name(self.service, verb),
+            kwargs=kwargs,
+            queue=outcome_queue(self.service),
+            immutable=immutable,
+            **options,
+        )
+
+    def _send(self, signature: Signature) -> bool:
+        """Publish, and say whether the broker took it. Nobody waits for these results through Celery, so the publisher
+        does not subscribe to them (that is what denied_join_result is about)."""
+        try:
+            with denied_join_result():
+                signature.apply_async()
+        except Exception as error:  # transports raise their own kinds; any of them means "not sent, as far as we know"
+            log.warning("%s not sent: %s: %s", signature.get("task"), type(error).__name__, error)
+            return False
+        return True

@@ -1,0 +1,224 @@
+"""The participant: prepares, commits and rolls back the branches of one service in that service's database.
+
+Three verbs, each safe to repeat, to reorder and to interrupt anywhere:
+
+``prepare``   phase one. Leaves a prepared transaction behind that holds the branch row and the business changes; the
+              coordinator's outcome, repeated until it is answered, finishes it.
+``commit``    phase two, yes. Leaves the branch row, now visible, as the proof.
+``rollback``  phase two, no. Leaves a tombstone in the branch row's place, so that a prepare that comes later is refused.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, TypedDict
+
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from atomic_commit.database import run_outside_transaction, told_apart
+from atomic_commit.declare import BranchDeclaration, Values
+from atomic_commit.errors import (
+    LOCK_NOT_AVAILABLE,
+    OBJECT_IN_USE,
+    UNDEFINED_OBJECT,
+    UNIQUE_VIOLATION,
+    Conflict,
+    Fenced,
+    Impossible,
+    sqlstate,
+)
+from atomic_commit.limits import Limits
+from atomic_commit.names import Gid
+
+log = logging.getLogger(__name__)
+
+_INSERT_BRANCH_ROW = text(
+    # One round trip: the short wait applies to the insert alone, the business statements get the long one.
+    "SELECT set_config('lock_timeout', :short, true);"
+    "INSERT INTO branch_rows (transaction_id, attempt, branch, kind)"
+    " VALUES (:transaction, :attempt, :branch, 'done');"
+    "SELECT set_config('lock_timeout', :long, true)"
+)
+_INSERT_TOMBSTONE = text(
+    "SELECT set_config('lock_timeout', :short, true);"
+    "INSERT INTO branch_rows (transaction_id, attempt, branch, kind)"
+    " VALUES (:transaction, :attempt, :branch, 'tombstone') ON CONFLICT DO NOTHING"
+)
+_SELECT_BRANCH_ROW = text(
+    "SELECT kind FROM branch_rows WHERE transaction_id = :transaction AND attempt = :attempt AND branch = :branch"
+)
+
+
+class HandedOn(TypedDict):
+    """What one link of the chain hands to the next, and what its AsyncResult keeps as the proof of its yes.
+
+    ``prepared``: the gids prepared so far, in order; ``values``: what begin and the branches so far returned.
+    """
+
+    prepared: list[str]
+    values: Values
+
+
+class Answer(StrEnum):
+    """What a participant answers to an outcome."""
+
+    COMMITTED = "committed"
+    ROLLED_BACK = "rolled back"
+    #: told to commit a branch that is not there, or to roll back one that is committed: the protocol excludes both
+    IMPOSSIBLE = "impossible"
+
+
+class Participant:
+    """The branches of one service on one database (`engine`)."""
+
+    def __init__(self, engine: Engine, limits: Limits, earlier_result: Callable[[Gid], HandedOn | None]) -> None:
+        """`earlier_result(gid)`: what a first run of the branch's task stored in the result backend, or None."""
+        self._engine, self._limits, self._earlier_result = engine, limits, earlier_result
+
+    def prepare(self, gid: Gid, branch: BranchDeclaration, handed_on: HandedOn) -> HandedOn:
+        """Run the branch's function in one local transaction and prepare it. Returns what goes to the next link: the
+        values with the function's own added, and the gid as the proof that makes this result a yes.
+
+        Raises Refused, Conflict, Fenced, Lost, or what the function raised. Whatever it raises, a prepared transaction
+        may exist (a connection can break after the server prepared): the coordinator rolls back every branch after
+        every no, and the sweep repeats that until it is answered.
+        """
+        with told_apart(), Session(self._engine) as session:
+            try:
+                self._claim(session, gid)
+            except DBAPIError as error:
+                session.rollback()
+                return self._duplicate(gid, error)
+            added = branch.call(session, handed_on["values"])
+            session.flush()
+            _prepare_transaction(session, gid)
+        return {
+            "prepared": [*handed_on["prepared"], str(gid)],
+            "values": {**handed_on["values"], **added},
+        }
+
+    def commit(self, gid: Gid) -> Answer:
+        """Commit the prepared branch, or find that it is committed already.
+
+        Raises Conflict (another session is resolving it right now) or Lost: ask again.
+        """
+        try:
+            run_outside_transaction(self._engine, "COMMIT PREPARED :gid", gid=str(gid))
+        except DBAPIError as error:
+            self._unless_gone(error)
+            return self._answer_without_prepared(gid, Answer.COMMITTED, self._branch_row(gid))
+        return Answer.COMMITTED
+
+    def rollback(self, gid: Gid) -> Answer:
+        """Roll back the branch if it is prepared, then fence it, so that it can never be prepared later.
+
+        The fence is a tombstone under the branch row's unique key. While a branch runs or is prepared it holds that key
+        uncommitted and the insert below waits; once the insert succeeds no such branch exists, and none can succeed any
+        more. One that prepared between the two statements is met by a second round.
+
+        Raises Conflict (the branch still runs) or Lost: ask again.
+        """
+        for last_round in (False, True):
+            try:
+                run_outside_transaction(self._engine, "ROLLBACK PREPARED :gid", gid=str(gid))
+            except DBAPIError as error:
+                self._unless_gone(error)
+            try:
+                return self._answer_without_prepared(gid, Answer.ROLLED_BACK, self._fence(gid))
+            except DBAPIError as error:
+                if sqlstate(error) != LOCK_NOT_AVAILABLE or last_round:
+                    raise Conflict(f"{gid} can't be fenced yet: {error.orig}") from error
+        raise AssertionError("the second round returns or raises")
+
+    # ---- prepare's steps
+
+    def _claim(self, session: Session, gid: Gid) -> None:
+        """Insert the branch row, before anything else is read or locked, so that a duplicate stops right here."""
+        waits = {
+            "short": _setting(self._limits.branch_row_timeout),
+            "long": _setting(self._limits.lock_timeout),
+        }
+        session.execute(_INSERT_BRANCH_ROW, {**_key(gid), **waits})
+
+    def _duplicate(self, gid: Gid, error: DBAPIError) -> HandedOn:
+        """The branch row exists or is held: this message is a repetition, or it comes too late.
+
+        Held by a first run that is prepared: hand on that run's stored result. If the result was lost with its process
+        the values are lost too (they are inside the prepared transaction), so the vote is no and a new attempt begins.
+        """
+        if sqlstate(error) == UNIQUE_VIOLATION:
+            raise Fenced(f"{gid} is over in this database: {self._branch_row(gid)}") from error
+        if sqlstate(error) != LOCK_NOT_AVAILABLE:
+            raise error
+        if earlier := self._earlier_result(gid):
+            log.info("%s: delivered again, its first result is handed on", gid)
+            return earlier
+        raise Conflict(f"{gid} was begun before and its result is not known") from error
+
+    # ---- phase two's steps
+
+    def _unless_gone(self, error: DBAPIError) -> None:
+        """Pass on every error but "no such prepared transaction"; a busy one is a Conflict."""
+        if sqlstate(error) == OBJECT_IN_USE:
+            raise Conflict(str(error.orig).strip()) from error
+        if sqlstate(error) != UNDEFINED_OBJECT:
+            raise error
+
+    def _fence(self, gid: Gid) -> str | None:
+        """Insert the tombstone and return the kind of the row that now stands there."""
+        with self._engine.begin() as connection:
+            connection.execute(_INSERT_TOMBSTONE, {**_key(gid), "short": _setting(self._limits.branch_row_timeout)})
+            return connection.execute(_SELECT_BRANCH_ROW, _key(gid)).scalar()
+
+    def _branch_row(self, gid: Gid) -> str | None:
+        """The kind of the committed branch row, in a snapshot taken after the prepared transaction was seen gone."""
+        with self._engine.connect() as connection:
+            return connection.execute(_SELECT_BRANCH_ROW, _key(gid)).scalar()
+
+    def _answer_without_prepared(self, gid: Gid, wanted: Answer, row: str | None) -> Answer:
+        """ "Does not exist" is ambiguous: done before, or never there. The branch row tells which."""
+        found = {"done": Answer.COMMITTED, "tombstone": Answer.ROLLED_BACK}.get(row or "")
+        if found is wanted:
+            return wanted
+        log.critical("%s should be %s but its branch row is %s: QUARANTINE", gid, wanted, row or "absent")
+        return Answer.IMPOSSIBLE
+
+
+def _prepare_transaction(session: Session, gid: Gid) -> None:
+    """PREPARE TRANSACTION, and make sure that it happened.
+
+    Issued directly: SQLAlchemy's two-phase API rolls the prepared transaction back when its connection is closed. In a
+    transaction that has failed PostgreSQL answers the statement with the tag ROLLBACK and no error, so the tag is
+    checked. Afterwards psycopg2 still believes itself inside a transaction; rolling back on the client's side at once
+    keeps the next statement on this connection from running outside one.
+    """
+    driver = session.connection().connection.driver_connection
+    assert driver is not None
+    try:
+        with driver.cursor() as cursor:
+            cursor.execute("PREPARE TRANSACTION %s", (str(gid),))
+            tag = cursor.statusmessage
+    except Exception as error:
+        session.invalidate()  # after an error here the connection's state is not known
+        raise _as_dbapi_error(error) from error
+    session.rollback()
+    if tag != "PREPARE TRANSACTION":
+        raise Impossible(f"{gid}: PREPARE TRANSACTION was answered with {tag}; the branch hid a database error")
+
+
+def _as_dbapi_error(error: Exception) -> DBAPIError:
+    """Dress an error of the bare driver as SQLAlchemy does, so that it is told apart like every other."""
+    gone = getattr(error, "pgcode", None) is None
+    return DBAPIError("PREPARE TRANSACTION", None, error, connection_invalidated=gone)
+
+
+def _key(gid: Gid) -> dict[str, Any]:
+    return {"transaction": gid.transaction, "attempt": gid.attempt, "branch": gid.branch}
+
+
+def _setting(seconds: float) -> str:
+    return f"{round(seconds * 1000)}ms"

@@ -1,0 +1,119 @@
+"""Recovery: finds what messages have not finished, and does what the rows say.
+
+Every outcome worker runs one sweeper, at its start and then about every half second, jittered so that they spread out.
+There is no scheduler that could fail: any one outcome worker of a service recovers everything that this service
+coordinates. Two sweepers never hold the same transaction (a claim with SKIP LOCKED), and each transaction is handled
+alone, so that one that can't be handled holds nobody up.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from uuid import UUID
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from atomic_commit import journal
+from atomic_commit.coordinator import Coordinator
+from atomic_commit.database import told_apart
+from atomic_commit.errors import Conflict, Lost
+from atomic_commit.limits import Limits
+
+log = logging.getLogger(__name__)
+
+#: Transactions claimed by one query; a sweep goes on until nothing is due.
+_BATCH = 50
+#: Seconds between the looks at one transaction, by how often it was looked at.
+_PAUSES = (0.5, 0.5, 1.0, 1.0, 2.0, 2.0, 4.0)
+
+
+class Sweeper:
+    """Looks again at every unsettled transaction of one coordinator."""
+
+    def __init__(self, engine: Engine, coordinator: Coordinator, limits: Limits) -> None:
+        self._engine, self._coordinator, self._limits = engine, coordinator, limits
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._troubled = False
+
+    def start(self) -> None:
+        """Sweep in a thread of its own until ``stop``."""
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the look that is under way and end the thread."""
+        self._stop.set()
+        if self._thread:
+            self._thread.join(timeout=10)
+
+    def sweep(self) -> int:
+        """Look once at every transaction that is due. Returns how many were looked at.
+
+        Stops early when the broker can't be reached: the rest stays due and nothing is gained by trying each one.
+        """
+        looked = 0
+        while not self._stop.is_set():
+            claimed = self._claim()
+            for transaction, overdue in claimed:
+                looked += 1
+                if not self._look(transaction, overdue):
+                    return looked
+            if len(claimed) < _BATCH:
+                return looked
+        return looked
+
+    def _run(self) -> None:
+        fresh = True
+        while not self._stop.is_set():
+            try:
+                if fresh:
+                    self._make_all_due()
+                self.sweep()
+                fresh = False
+                self._tell_trouble(None)
+            except (Lost, Conflict) as error:
+                self._tell_trouble(error)
+            except Exception:
+                log.exception("sweep failed")
+            self._stop.wait(self._limits.sweep_interval * random.uniform(0.5, 1.5))
+
+    def _look(self, transaction: UUID, overdue: float) -> bool:
+        """Look at one transaction; whatever goes wrong with it stays its own trouble."""
+        try:
+            return self._coordinator.look(transaction, unwatched=overdue > self._limits.unwatched)
+        except (Conflict, Lost) as error:
+            log.warning("transaction %s: %s; looked at again later", transaction, error)
+        except Exception as error:
+            log.exception("transaction %s can't be recovered for now", transaction)
+            self._record_failure(transaction, f"{type(error).__name__}: {error}")
+        return True
+
+    def _record_failure(self, transaction: UUID, words: str) -> None:
+        """Note an unexpected error; after enough of them put the transaction aside."""
+        try:
+            with Session(self._engine) as session, session.begin():
+                journal.record_error(session, transaction, words)
+            if self._coordinator.read(transaction).looks >= self._limits.quarantine_after:
+                self._coordinator.quarantine(transaction, words)
+        except Exception:
+            log.exception("transaction %s: its error can't be noted", transaction)
+
+    def _claim(self) -> list[tuple[UUID, float]]:
+        with told_apart(), Session(self._engine) as session, session.begin():
+            return journal.claim_due(session, _BATCH, _PAUSES)
+
+    def _make_all_due(self) -> None:
+        with told_apart(), Session(self._engine) as session, session.begin():
+            journal.make_all_due(session)
+
+    def _tell_trouble(self, error: Exception | None) -> None:
+        """Say once that the database can't be swept, and once that it can again."""
+        if error and not self._troubled:
+            log.warning("recovery waits for its database: %s", error)
+        elif not error and self._troubled:
+            log.info("recovery reaches its database again")
+        self._troubled = error is not None

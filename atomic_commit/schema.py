@@ -1,0 +1,139 @@
+"""The protocol's tables, the same in every service's database.
+
+``transactions`` and ``transaction_branches`` are the coordinator's journal: what was accepted, what was decided, what is
+still owed to whom. ``branch_rows`` is the participant's side: one row for each branch that ever ran or was fenced here.
+
+The statements of a released version never change: a service's migration calls ``create_v1``; the next change of the
+tables will be a ``create_v2`` beside it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import UUID
+
+metadata = sa.MetaData()
+
+_moment = sa.DateTime(timezone=True)
+
+transactions = sa.Table(
+    "transactions",
+    metadata,
+    sa.Column("id", UUID(as_uuid=True), primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("dispatched", sa.Boolean, nullable=False),
+    sa.Column("values", sa.JSON, nullable=False),
+    sa.Column("result", sa.JSON),
+    sa.Column("cause", sa.JSON),
+    sa.Column("error", sa.Text),
+    sa.Column("created_at", _moment, nullable=False, server_default=sa.text("clock_timestamp()")),
+    sa.Column("deadline", _moment, nullable=False),
+    sa.Column("patience_until", _moment, nullable=False),
+    sa.Column("decided_at", _moment),
+    sa.Column("settled_at", _moment),
+    sa.Column("quarantined_at", _moment),
+    sa.Column("next_look_at", _moment),
+    sa.Column("looks", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("idempotency_caller", sa.Text),
+    sa.Column("idempotency_route", sa.Text),
+    sa.Column("idempotency_key", sa.Text),
+    sa.Column("fingerprint", sa.Text),
+    sa.CheckConstraint("state IN ('preparing', 'committed', 'aborted')", name="transactions_state"),
+    sa.UniqueConstraint("idempotency_caller", "idempotency_route", "idempotency_key", name="transactions_idempotency"),
+    # Recovery reads only what is not settled, so a sweep costs the same whatever the history.
+    sa.Index("transactions_due", "next_look_at", postgresql_where=sa.text("next_look_at IS NOT NULL")),
+    sa.Index("transactions_newest", "created_at", "id"),
+)
+
+transaction_branches = sa.Table(
+    "transaction_branches",
+    metadata,
+    sa.Column("transaction_id", UUID(as_uuid=True), sa.ForeignKey("transactions.id"), primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("task_id", sa.Text, nullable=False),
+    sa.Column("dispatched_at", _moment, nullable=False, server_default=sa.text("clock_timestamp()")),
+    sa.Column("status", sa.Text),
+    sa.Column("vote", sa.Text),
+    sa.Column("outcome", sa.Text),
+    sa.Column("decided_at", _moment),
+    sa.Column("settled_at", _moment),
+    sa.CheckConstraint("outcome IN ('commit', 'rollback')", name="transaction_branches_outcome"),
+)
+
+branch_rows = sa.Table(
+    "branch_rows",
+    metadata,
+    sa.Column("transaction_id", UUID(as_uuid=True), primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("branch", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("created_at", _moment, nullable=False, server_default=sa.text("clock_timestamp()")),
+    sa.CheckConstraint("kind IN ('done', 'tombstone')", name="branch_rows_kind"),
+)
+
+_V1 = """
+CREATE TABLE transactions (
+    id uuid PRIMARY KEY,
+    kind text NOT NULL,
+    state text NOT NULL CONSTRAINT transactions_state CHECK (state IN ('preparing', 'committed', 'aborted')),
+    attempt integer NOT NULL,
+    dispatched boolean NOT NULL,
+    "values" json NOT NULL,
+    result json,
+    cause json,
+    error text,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    deadline timestamptz NOT NULL,
+    patience_until timestamptz NOT NULL,
+    decided_at timestamptz,
+    settled_at timestamptz,
+    quarantined_at timestamptz,
+    next_look_at timestamptz,
+    looks integer NOT NULL DEFAULT 0,
+    idempotency_caller text,
+    idempotency_route text,
+    idempotency_key text,
+    fingerprint text,
+    CONSTRAINT transactions_idempotency UNIQUE (idempotency_caller, idempotency_route, idempotency_key)
+);
+CREATE INDEX transactions_due ON transactions (next_look_at) WHERE next_look_at IS NOT NULL;
+CREATE INDEX transactions_newest ON transactions (created_at, id);
+CREATE TABLE transaction_branches (
+    transaction_id uuid NOT NULL REFERENCES transactions (id),
+    attempt integer NOT NULL,
+    name text NOT NULL,
+    position integer NOT NULL,
+    task_id text NOT NULL,
+    dispatched_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    status text,
+    vote text,
+    outcome text CONSTRAINT transaction_branches_outcome CHECK (outcome IN ('commit', 'rollback')),
+    decided_at timestamptz,
+    settled_at timestamptz,
+    PRIMARY KEY (transaction_id, attempt, name)
+);
+CREATE TABLE branch_rows (
+    transaction_id uuid NOT NULL,
+    attempt integer NOT NULL,
+    branch text NOT NULL,
+    kind text NOT NULL CONSTRAINT branch_rows_kind CHECK (kind IN ('done', 'tombstone')),
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (transaction_id, attempt, branch)
+);
+"""
+
+
+def create_v1(op: Any) -> None:
+    """Create the tables of version 1. `op` is Alembic's operations object."""
+    op.execute(_V1)
+
+
+def drop_v1(op: Any) -> None:
+    """Take back ``create_v1``."""
+    op.execute("DROP TABLE branch_rows, transaction_branches, transactions")

@@ -1,0 +1,156 @@
+"""Statuses → votes → decision. Pure functions of values: no database, no broker, no clock.
+
+The vote table (``tests/unit/test_votes.py`` is this table, row by row). A branch votes by the status of its task's
+``AsyncResult``:
+
+========================================  ======  ==========  ===========================================
+status of the branch's AsyncResult        vote    cause       what it proves
+========================================  ======  ==========  ===========================================
+SUCCESS, and the result names its gid     yes                 the branch is prepared in its database
+SUCCESS, without that proof               silent              nothing: a result that proves nothing is none
+FAILURE with Refused                      no      refused     a business rule said no; not that nothing is
+                                                              prepared: every no is rolled back everywhere
+FAILURE with Conflict                     no      conflict    somebody was in the way; try again
+FAILURE with Lost                         no      lost        a connection broke; it may be prepared or not
+FAILURE with anything else                no      failed      a fault; tried again a few times
+REVOKED                                   no      revoked     an operator said no; final
+PENDING, RECEIVED, STARTED, RETRY, other  silent              nothing: late, lost or never sent
+========================================  ======  ==========  ===========================================
+
+The decision table, first row that fits:
+
+====================================  ==========================================================
+votes of the attempt                  decision
+====================================  ==========================================================
+a no, refused or revoked              ABORT
+yes from every branch                 COMMIT (also after the deadline: a yes is a yes)
+a no, failed, and attempts used up    ABORT
+any other no                          RETRY, or ABORT after the deadline
+silence within the patience           WAIT
+silence after it                      RETRY, or ABORT after the deadline
+====================================  ==========================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from atomic_commit.errors import Conflict, Lost, Refused
+from atomic_commit.names import Gid
+
+
+class Vote(StrEnum):
+    """What one branch says in phase one."""
+
+    YES = "yes"
+    NO = "no"
+    SILENT = "silent"
+
+
+class Cause(StrEnum):
+    """Why a transaction does not commit (or its attempt did not)."""
+
+    REFUSED = "refused"
+    REVOKED = "revoked"
+    CONFLICT = "conflict"
+    LOST = "lost"
+    FAILED = "failed"
+    SILENCE = "silence"
+
+
+class Decision(StrEnum):
+    """What follows from the votes of one attempt."""
+
+    COMMIT = "commit"
+    ABORT = "abort"
+    RETRY = "retry"
+    WAIT = "wait"
+
+
+@dataclass(frozen=True)
+class Ballot:
+    """One branch's vote with what was seen: Celery's status word and, for a no, the cause and its words."""
+
+    branch: str
+    vote: Vote
+    status: str
+    cause: Cause | None = None
+    reason: str | None = None
+    detail: str | None = None
+    field: str | None = None
+
+    def as_cause(self) -> dict[str, Any]:
+        """What the journal keeps and the client is told about the branch that prevented the commit."""
+        return {
+            "branch": self.branch,
+            "cause": str(self.cause or Cause.SILENCE),
+            "reason": self.reason,
+            "detail": self.detail,
+            "field": self.field,
+        }
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What else the decision depends on: how many attempts were made, and which of the two clocks ran out."""
+
+    attempt: int
+    patience_over: bool
+    deadline_over: bool
+    failed_attempts_limit: int
+
+
+def ballot_of(gid: Gid, status: str, result: object) -> Ballot:
+    """The vote that a task status and its result amount to (see the vote table)."""
+    if status == "SUCCESS" and _proves(result, gid):
+        return Ballot(gid.branch, Vote.YES, status)
+    if status == "FAILURE":
+        return no_ballot(gid.branch, result, status)
+    if status == "REVOKED":
+        return Ballot(gid.branch, Vote.NO, status, Cause.REVOKED, "revoked", "The task was revoked.")
+    return Ballot(gid.branch, Vote.SILENT, status, Cause.SILENCE, "silence", "No answer was seen in time.")
+
+
+def no_ballot(branch: str, error: object, status: str = "FAILURE") -> Ballot:
+    """The no that an exception amounts to. `error` may be anything: what came back from a result backend is only as
+    good as what was stored there."""
+    if isinstance(error, Refused):
+        return Ballot(branch, Vote.NO, status, Cause.REFUSED, error.reason, error.detail, error.field)
+    if isinstance(error, Conflict):
+        return Ballot(branch, Vote.NO, status, Cause.CONFLICT, "conflict", str(error))
+    if isinstance(error, Lost):
+        return Ballot(branch, Vote.NO, status, Cause.LOST, "lost", str(error))
+    return Ballot(branch, Vote.NO, status, Cause.FAILED, type(error).__name__, str(error)[:500])
+
+
+def decision_of(ballots: Sequence[Ballot], situation: Situation) -> Decision:
+    """What the votes of one attempt amount to (see the decision table)."""
+    noes = [ballot for ballot in ballots if ballot.vote is Vote.NO]
+    if any(ballot.cause in (Cause.REFUSED, Cause.REVOKED) for ballot in noes):
+        return Decision.ABORT
+    if ballots and all(ballot.vote is Vote.YES for ballot in ballots):
+        return Decision.COMMIT
+    again = Decision.ABORT if situation.deadline_over else Decision.RETRY
+    if noes:
+        used_up = situation.attempt >= situation.failed_attempts_limit
+        return Decision.ABORT if used_up and noes[0].cause is Cause.FAILED else again
+    return again if situation.patience_over else Decision.WAIT
+
+
+def deciding_ballot(ballots: Sequence[Ballot]) -> Ballot | None:
+    """The ballot that an abort is explained by: the first final no, else the first no, else the first silence.
+
+    First in branch order: Celery copies a failing link's exception to the links behind it.
+    """
+    final = [b for b in ballots if b.cause in (Cause.REFUSED, Cause.REVOKED)]
+    noes = [b for b in ballots if b.vote is Vote.NO]
+    silent = [b for b in ballots if b.vote is Vote.SILENT]
+    return next(iter(final + noes + silent), None)
+
+
+def _proves(result: object, gid: Gid) -> bool:
+    """A yes needs positive evidence: the gid, which a branch returns only after PREPARE TRANSACTION said so."""
+    return isinstance(result, dict) and str(gid) in list(result.get("prepared", ()))

@@ -1,0 +1,97 @@
+"""Waiting for decisions: one thread per process asks for all waiting requests at once.
+
+The row is what is waited for. The decision's AsyncResult could be waited for as well, but the row is committed before
+that result is stored, so it always answers first, and it still answers when the result backend does not. One query for
+all waiters keeps the cost the same for one waiting client and for thirty, and no request holds a database connection
+while it waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from atomic_commit import journal
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two queries: often while somebody has only begun to wait, then less often; _AWAY while
+#: the database does not answer.
+_EAGER, _CALM, _EAGER_FOR, _AWAY = 0.005, 0.025, 0.25, 0.5
+
+
+class DecisionWatch:
+    """Wakes whoever waits for a transaction's decision, or for its settlement."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.Condition()
+        self._waiting: dict[UUID, list[_Waiter]] = {}
+        self._youngest = 0.0
+        self._thread: threading.Thread | None = None
+
+    def wait_decided(self, transaction: UUID, seconds: float) -> None:
+        """Return when the transaction is decided, or after `seconds`. The caller reads the row to know which."""
+        self._wait(transaction, _Waiter(until_settled=False), seconds)
+
+    def wait_settled(self, transaction: UUID, seconds: float) -> None:
+        """Return when every participant has answered the decision, or after `seconds`."""
+        self._wait(transaction, _Waiter(until_settled=True), seconds)
+
+    def _wait(self, transaction: UUID, waiter: _Waiter, seconds: float) -> None:
+        with self._lock:
+            self._waiting.setdefault(transaction, []).append(waiter)
+            self._youngest = time.monotonic()
+            if not (self._thread and self._thread.is_alive()):
+                self._thread = threading.Thread(target=self._run, name="decision-watch", daemon=True)
+                self._thread.start()
+            self._lock.notify()
+        waiter.event.wait(seconds)
+        with self._lock:
+            self._forget(transaction, waiter)
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                while not self._waiting:
+                    self._lock.wait()
+                asked = list(self._waiting)
+                eager = time.monotonic() - self._youngest < _EAGER_FOR
+            pause = _EAGER if eager else _CALM
+            try:
+                self._wake(asked)
+            except Exception as error:  # the database may be away; the waiters have their own time limit
+                log.warning("decisions can't be read: %s", error)
+                pause = _AWAY
+            time.sleep(pause)
+
+    def _wake(self, asked: list[UUID]) -> None:
+        with Session(self._engine) as session:
+            decided = journal.decided_among(session, asked)
+        with self._lock:
+            for transaction, settled in decided.items():
+                for waiter in list(self._waiting.get(transaction, ())):
+                    if settled or not waiter.until_settled:
+                        waiter.event.set()
+                        self._forget(transaction, waiter)
+
+    def _forget(self, transaction: UUID, waiter: _Waiter) -> None:
+        waiters = self._waiting.get(transaction, [])
+        if waiter in waiters:
+            waiters.remove(waiter)
+        if not waiters:
+            self._waiting.pop(transaction, None)
+
+
+@dataclass(eq=False)
+class _Waiter:
+    """One request that waits."""
+
+    until_settled: bool
+    event: threading.Event = field(default_factory=threading.Event)

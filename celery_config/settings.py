@@ -1,0 +1,127 @@
+"""Delivery settings, each with its reason.
+
+None of them makes the protocol correct: that is the rows' work. They make it quick: fewer lost and repeated messages, and
+no wait without an end.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery_config.queues import declared_queues
+
+#: Seconds after which Redis gives a message that was taken and not acknowledged to somebody else. Longer than any branch
+#: may take (statements are bounded by statement_timeout), short enough that a killed worker's messages come back soon.
+VISIBILITY_TIMEOUT = 60
+
+
+def settings(service: str, broker_url: str, result_backend_url: str) -> dict[str, Any]:
+    """Celery's configuration for one service."""
+    return {
+        "broker_url": broker_url,
+        "result_backend": result_backend_url,
+        "task_queues": declared_queues(broker_url),
+        "task_default_queue": service,
+        **_SERIALIZATION,
+        **_DELIVERY,
+        **_RESULTS,
+        **_WORKER,
+        "broker_transport_options": _transport_options(service, broker_url),
+    }
+
+
+_SERIALIZATION = {
+    # JSON only: a pickle from the broker would be code from the broker.
+    "task_serializer": "json",
+    "result_serializer": "json",
+    "event_serializer": "json",
+    "accept_content": ["json"],
+    "result_accept_content": ["json"],
+    "enable_utc": True,
+    "timezone": "UTC",
+}
+
+_DELIVERY = {
+    # Acknowledge after the work, so that a killed worker's message is delivered again.
+    "task_acks_late": True,
+    # A task that failed or timed out has answered: the journal decides about another attempt, not the broker.
+    "task_acks_on_failure": True,
+    "task_acks_on_timeout": True,
+    # Applies to a prefork child that was killed: try again, but not for ever as task_reject_on_worker_lost would.
+    "task_reject_on_worker_lost": False,
+    "task_retry_on_worker_lost": True,
+    # A publish may be tried once more, then recovery takes over; a request must not hang on a dead broker.
+    "task_publish_retry": True,
+    "task_publish_retry_policy": {
+        "max_retries": 1,
+        "interval_start": 0.1,
+        "interval_step": 0.1,
+        "interval_max": 0.2,
+    },
+    # Workers outlive a broker that is away, at their start too, and for as long as it takes.
+    "broker_connection_retry": True,
+    "broker_connection_retry_on_startup": True,
+    "broker_connection_max_retries": None,
+    "broker_channel_error_retry": True,
+    "broker_connection_timeout": 3.0,
+    # One connection a publishing thread at most; waiting for one is bounded (the default is to wait for ever).
+    "broker_pool_limit": 16,
+    "broker_pool_acquire_timeout": 3.0,
+    "broker_heartbeat": 10,
+}
+
+_RESULTS = {
+    # A result is evidence for as long as a transaction is undecided (its deadline), and of interest to people a while.
+    "result_expires": 24 * 3600,
+    "result_persistent": True,
+    "redis_socket_connect_timeout": 2.0,
+    "redis_socket_timeout": 3.0,
+    "redis_socket_keepalive": True,
+    "redis_backend_health_check_interval": 10,
+    "result_backend_transport_options": {
+        "visibility_timeout": VISIBILITY_TIMEOUT,
+        # A result that can't be stored is silence; recovery deals with silence, so don't hold a worker slot for long.
+        "retry_policy": {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 0.5},
+    },
+    "visibility_timeout": VISIBILITY_TIMEOUT,
+}
+
+_WORKER = {
+    # One waiting message for each slot: what a worker holds back, another can't take.
+    "worker_prefetch_multiplier": 1,
+    # A broken broker connection must not cancel a branch in the middle: its database transaction is what counts.
+    "worker_cancel_long_running_tasks_on_connection_loss": False,
+    # On SIGTERM finish what runs.
+    "worker_soft_shutdown_timeout": 10.0,
+    # Flower shows the tasks by these events.
+    "worker_send_task_events": os.environ.get("TASK_EVENTS", "on") != "off",
+    "task_send_sent_event": os.environ.get("TASK_EVENTS", "on") != "off",
+    "worker_hijack_root_logger": True,
+    "worker_redirect_stdouts": False,
+    "worker_log_format": "%(asctime)s %(levelname)s %(name)s: %(message)s",
+    "worker_task_log_format": "%(asctime)s %(levelname)s %(task_name)s: %(message)s",
+}
+
+
+def _transport_options(service: str, broker_url: str) -> dict[str, Any]:
+    if not broker_url.startswith("redis"):
+        # RabbitMQ: a publish counts when the broker has confirmed it, and every socket operation is bounded.
+        return {"confirm_publish": True, "connect_timeout": 3, "read_timeout": 10, "write_timeout": 5}
+    return {
+        "visibility_timeout": VISIBILITY_TIMEOUT,
+        # Look for messages of dead workers every 5 s (the default is about 100 s).
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        # The defaults are shared by all apps on one Redis database, and the shortest visibility timeout would hold for
+        # all of them.
+        "unacked_key": f"unacked.{service}",
+        "unacked_index_key": f"unacked_index.{service}",
+        "unacked_mutex_key": f"unacked_mutex.{service}",
+        # Without these a publish on a connection whose other end has vanished hangs for ever.
+        "socket_timeout": 5.0,
+        "socket_connect_timeout": 2.0,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        "max_connections": 64,
+    }

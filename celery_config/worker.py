@@ -1,0 +1,24 @@
+"""What a worker process does beside running tasks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_ready, worker_shutting_down
+
+from atomic_commit import AtomicCommit
+from atomic_commit.names import outcome_queue
+
+
+def run_sweeper_in_outcome_workers(celery: Celery, atomic: AtomicCommit) -> None:
+    """Start recovery in every worker of `celery` that reads the service's outcome queue, and end it with the worker."""
+
+    @worker_ready.connect(weak=False)
+    def start(sender: Any, **_: Any) -> None:
+        if outcome_queue(atomic.service) in sender.app.amqp.queues.consume_from:
+            atomic.sweeper.start()
+
+    @worker_shutting_down.connect(weak=False)
+    def stop(**_: Any) -> None:
+        atomic.sweeper.stop()

@@ -1,0 +1,93 @@
+"""The command line: `python -m embedded up | demo | status | down`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib import import_module
+
+DESCRIPTION = """The whole shop on this machine, without Docker: PostgreSQL, Valkey, three services, Flower.
+
+  up      run it in this terminal, until Ctrl-C
+  demo    show it at work
+  status  what runs, where, and the databases' addresses (exit code 3 when nothing runs)
+  down    stop it from another terminal, or what a killed launcher left
+"""
+EPILOG = """Settings, from the environment:
+  USERS_PORT, PRODUCTS_PORT, ORDERS_PORT, FLOWER_PORT, POSTGRES_PORT, REDIS_PORT   0 picks a free one
+  EMBEDDED_STATE                                 the folder for all data, here .embedded
+  POSTGRES_MAX_CONNECTIONS, POSTGRES_MAX_PREPARED_TRANSACTIONS
+  SHOP_PG_BIN (a folder), SHOP_REDIS_SERVER      servers of your own
+"""
+WINDOWS = "Windows has no Redis-protocol server for this: use WSL2, or Docker (compose.yaml)."
+
+NOT_RUNNING = 3
+
+
+def main(argv: list[str]) -> int:
+    """Do what the command line says. Returns the exit code; prints every foreseen failure as plain lines."""
+    if sys.platform == "win32":
+        print(WINDOWS, file=sys.stderr)
+        return 2
+    from embedded.errors import EmbeddedError  # not before the check above
+
+    try:
+        return _run(argv)
+    except EmbeddedError as error:
+        print(f"embedded: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _run(argv: list[str]) -> int:
+    if argv[:1] == ["demo"]:
+        code: int = import_module("embedded.demo").main(argv[1:])
+        return code
+    asked = _parser().parse_args(argv)
+    if asked.command == "up":
+        from embedded.up import up
+
+        return up()
+    if asked.command == "down":
+        from embedded.down import down
+
+        return down(os.environ)
+    return _status(as_json=asked.json)
+
+
+def _status(*, as_json: bool) -> int:
+    from embedded import status
+    from embedded.settings import state_folder
+
+    state = state_folder(os.environ)
+    found = status.read_status(state)
+    if found is None or not found.launcher.runs:
+        if as_json:
+            print(status.as_json(None))
+        print(f"embedded: no shop runs in {state}.", file=sys.stderr)
+        if found and found.leftovers:
+            left = f"{len(found.leftovers)} processes of a launcher that was killed still run"
+            print(f"embedded: {left}: `python -m embedded down` ends them.", file=sys.stderr)
+        return NOT_RUNNING
+    print(status.as_json(found) if as_json else status.as_table(found))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m embedded",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="up | demo | status | down")
+    commands.add_parser("up", help="run the shop until Ctrl-C")
+    commands.add_parser("demo", help="show it at work")
+    commands.add_parser("down", help="stop it")
+    status = commands.add_parser("status", help="what runs")
+    status.add_argument("--json", action="store_true", help="for programs")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,54 @@
+"""`down`: stop the shop from another terminal, or what a killed launcher left of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from embedded.errors import EmbeddedError
+from embedded.leftovers import stop_leftovers
+from embedded.lock import StateLock
+from embedded.settings import state_folder
+from embedded.status import Recorded, read_status
+
+ENDS_WITHIN = 120.0
+"""Seconds: longer than every phase of a stop with its patience."""
+
+
+def down(environment: Mapping[str, str]) -> int:
+    """Returns 0 when nothing runs afterwards, also when nothing ran before.
+
+    Raises EmbeddedError when a launcher does not end in time.
+    """
+    state = state_folder(environment)
+    status = read_status(state) if state.is_dir() else None
+    if status is None and not state.is_dir():
+        print(f"Nothing runs in {state}.")
+        return 0
+    if status is not None and status.launcher.runs:
+        _end_launcher(status.launcher, state)
+        return 0
+    lock = StateLock(state)
+    lock.acquire()
+    try:
+        ended = stop_leftovers(state, print)
+    finally:
+        lock.release()
+    print(f"Stopped {ended} processes left in {state}." if ended else f"Nothing runs in {state}.")
+    return 0
+
+
+def _end_launcher(launcher: Recorded, state: Path) -> None:
+    assert launcher.pid is not None
+    print(f"Stopping the shop in {state} (launcher pid {launcher.pid}) …", flush=True)
+    os.kill(launcher.pid, signal.SIGTERM)
+    deadline = time.monotonic() + ENDS_WITHIN
+    while launcher.runs:
+        if time.monotonic() > deadline:
+            raise EmbeddedError(f"Launcher pid {launcher.pid} did not end within {ENDS_WITHIN:g} s.")
+        time.sleep(0.05)
+    print("Stopped.", file=sys.stdout)

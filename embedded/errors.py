@@ -1,0 +1,19 @@
+"""What can go wrong before or while the shop starts. A message is what the person at the terminal reads."""
+
+
+class EmbeddedError(Exception):
+    """The machine is not as the launcher needs it. The message says what, where, and how to fix it."""
+
+    exit_code = 2
+
+
+class StartFailed(EmbeddedError):
+    """A process of the shop ended, or was not ready in time. The message ends with what it said last."""
+
+    exit_code = 1
+
+
+class Interrupted(EmbeddedError):
+    """Somebody asked to stop while the shop was still starting. What was started is stopped again."""
+
+    exit_code = 0

@@ -1,0 +1,216 @@
+"""PostgreSQL: one server with a database and a role of its own for each service."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embedded.binaries import find_postgres, major_version
+from embedded.clearing import JUST_WAIT, end_known, processes_of
+from embedded.errors import EmbeddedError, StartFailed
+from embedded.passwords import read_or_make, write_private
+from embedded.processes import Run
+from embedded.settings import HOST, SERVICES, Say, whole_number
+from embedded.supervision import Program
+from embedded.unprivileged import find_account
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+SUPERUSER = "postgres"
+SERVER_ENDS_WITHIN = 20.0
+BACKENDS_GO_WITHIN = 5.0
+
+
+def role_of(service: str) -> str:
+    """The role that owns the service's database. Nothing but that: preparing a transaction needs no more."""
+    return f"{service}_service"
+
+
+class Postgres:
+    """A data folder below the state folder, and the server on it.
+
+    The data folder is good for one major version, so it is named with it. Passwords are in
+    `passwords.json`: without that file nobody can log in to the data that is there.
+    """
+
+    def __init__(self, state: Path, port: int, environment: Mapping[str, str], say: Say) -> None:
+        """Find the programs and settle who runs them. Raises EmbeddedError when there are none."""
+        programs = find_postgres(environment)
+        self.data = state / f"pg{major_version(programs / 'postgres')}"
+        self.port = port
+        self._say = say
+        self._state = state
+        self._passwords: dict[str, str] = {}
+        self._programs = programs
+        self._environment = _without_libpq_settings(environment)
+        self._settings = {
+            "listen_addresses": HOST,
+            "unix_socket_directories": "",  # TCP only: a socket's path has a length limit that folders exceed
+            "max_connections": whole_number(environment, "POSTGRES_MAX_CONNECTIONS", 300, 10_000),
+            # 0 is PostgreSQL's own default, and that of most managed servers: no prepared transactions
+            "max_prepared_transactions": whole_number(
+                environment, "POSTGRES_MAX_PREPARED_TRANSACTIONS", 200, 10_000
+            ),
+            "log_line_prefix": "",
+            "log_checkpoints": "off",
+            "logging_collector": "off",
+        }
+
+    @property
+    def prepared(self) -> bool:
+        """Whether the passwords, and so the addresses, are known."""
+        return bool(self._passwords)
+
+    def prepare(self) -> None:
+        """Make the data folder, once; nothing is left half made under its name.
+
+        Raises EmbeddedError when it is there without its passwords, StartFailed when initdb fails.
+        """
+        passwords = self._state / "passwords.json"
+        if self.data.exists() and not passwords.exists():
+            raise EmbeddedError(
+                f"{self.data} is there, but its passwords are not ({passwords}): put them back, "
+                f"or remove {self.data} to begin with empty databases."
+            )
+        roles = (SUPERUSER, *(role_of(service) for service in SERVICES))
+        self._passwords = read_or_make(passwords, roles)
+        self._account = find_account(self._programs, self._state)
+        if not self.data.exists():
+            self._initialise()
+        self._account.give(self.data)
+
+    def program(self) -> Program:
+        """The server. To be called after `prepare`."""
+        settings = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
+        argv = [*self._account.command("postgres"), "-D", str(self.data), "-p", str(self.port), *settings]
+        return Program(
+            name="postgres",
+            argv=tuple(argv),
+            environment=self._environment,
+            folder=self.data,
+            is_ready=self._is_ready,
+            port=self.port,
+            stop_signal=signal.SIGINT,  # "fast": roll back what is open, write all down, and go
+            before=self._clear_the_way,
+            user=self._account.user,
+            group=self._account.group,
+        )
+
+    def url(self, database: str, role: str) -> str:
+        """postgresql://role:password@127.0.0.1:port/database"""
+        return f"postgresql://{role}:{self._passwords[role]}@{HOST}:{self.port}/{database}"
+
+    def admin_url(self, database: str) -> str:
+        """The same for the superuser."""
+        return self.url(database, SUPERUSER)
+
+    def provide_databases(self) -> None:
+        """Make each service's role and database, where missing, and shut every database to other roles.
+
+        Can be repeated at any time, also after it was cut off. Raises StartFailed when the server says no.
+        """
+        from sqlalchemy import NullPool, create_engine  # slow to import, and needed here alone
+        from sqlalchemy.exc import DBAPIError
+
+        url = self.admin_url("postgres").replace("postgresql:", "postgresql+psycopg2:", 1)
+        engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+        try:
+            with engine.connect() as connection:
+                self._provide(connection)
+        except DBAPIError as error:
+            raise StartFailed(f"PostgreSQL on {self.data} refused its databases: {error.orig}") from error
+
+    def _provide(self, connection: Connection) -> None:
+        from sqlalchemy import text
+
+        roles = set(connection.scalars(text("SELECT rolname FROM pg_roles")))
+        databases = set(connection.scalars(text("SELECT datname FROM pg_database")))
+        for service in SERVICES:
+            role = role_of(service)
+            if role not in roles:
+                connection.execute(text(f"CREATE ROLE {role} LOGIN PASSWORD '{self._passwords[role]}'"))
+            if service not in databases:
+                connection.execute(text(f"CREATE DATABASE {service} OWNER {role}"))
+        for database in (*SERVICES, "postgres", "template1"):
+            connection.execute(text(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC"))
+
+    def _initialise(self) -> None:
+        for unfinished in self._state.glob(f"{self.data.name}.new-*"):
+            shutil.rmtree(unfinished)
+        new = self._state / f"{self.data.name}.new-{os.getpid()}"
+        new.mkdir(mode=0o700)
+        password = self._state / "initdb.password"
+        write_private(password, self._passwords[SUPERUSER] + "\n")
+        try:
+            self._account.give(new)
+            self._account.give(password)
+            self._run_initdb(new, password)
+        finally:
+            password.unlink()
+        new.rename(self.data)
+
+    def _run_initdb(self, data: Path, password: Path) -> None:
+        where = ["-D", str(data), "-U", SUPERUSER, "--pwfile", str(password)]
+        how = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
+        done = subprocess.run(
+            [*self._account.command("initdb"), *where, *how],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            env=self._environment,
+            cwd="/",
+            user=self._account.user,
+            group=self._account.group,
+            extra_groups=None if self._account.user is None else [],
+            start_new_session=True,
+        )
+        if done.returncode:
+            raise StartFailed(f"initdb could not make {self.data}:\n{(done.stderr or done.stdout).strip()}")
+
+    def _clear_the_way(self) -> None:
+        """End a server that somebody left on the data folder, and wait until its last backends have gone.
+
+        A backend needs a moment to see that its server was killed. While one lives, a new server refuses to
+        start ("pre-existing shared memory block is still in use"). Once none does, the pid file means
+        nothing, yet it would stop the new server if its pid now belonged to another process of ours.
+        """
+        if sys.platform != "linux":
+            return  # whether the way is free cannot be seen; the server's own checks and the retries decide
+        left = processes_of(self.data, "postgres", JUST_WAIT)
+        server = [one._replace(sig=signal.SIGINT) for one in left if one.pid == self._server_in_pid_file()]
+        if server:
+            self._say(f"postgres (pid {server[0].pid}) was left running on {self.data}: stopping it")
+            end_known(server, SERVER_ENDS_WITHIN)
+        for pid in end_known(left, BACKENDS_GO_WITHIN):
+            self._say(f"a postgres process without its server (pid {pid}) did not go: killed")
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+    def _server_in_pid_file(self) -> int | None:
+        try:
+            return int(self._pid_file()[0])
+        except (OSError, ValueError, IndexError):
+            return None
+
+    def _is_ready(self, run: Run) -> bool:
+        """The server writes its pid in line 1 and its state in line 8: starting, ready, stopping."""
+        try:
+            lines = self._pid_file()
+        except OSError:
+            return False
+        return len(lines) >= 8 and lines[0].strip() == str(run.pid) and lines[7].strip() == "ready"
+
+    def _pid_file(self) -> list[str]:
+        return (self.data / "postmaster.pid").read_text().splitlines()
+
+
+def _without_libpq_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """PGDATA, PGPORT and the like would change what the programs do."""
+    kept = {name: value for name, value in environment.items() if not name.startswith("PG")}
+    return {**kept, "LC_ALL": "C"}

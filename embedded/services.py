@@ -1,0 +1,91 @@
+"""The three services' processes, their migrations, and Flower: command lines, environment, readiness."""
+
+from __future__ import annotations
+
+import http.client
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from embedded.settings import HOST
+from embedded.supervision import Program
+
+ROLES = ("api", "worker", "outcome-worker")
+WORKER_READY = " ready."
+"""In the line that Celery logs once a worker takes tasks."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all these processes share: the folder that they run in, and their variables."""
+
+    folder: Path
+    environment: Mapping[str, str]
+
+
+def service_programs(service: str, port: int, around: Surroundings) -> list[Program]:
+    """API, worker and outcome worker of one service; only the API listens, on `port`."""
+    return [_service_program(service, role, port, around) for role in ROLES]
+
+
+def migration(service: str, around: Surroundings) -> Program:
+    """Bring the service's database up to date. It runs to its end, so there is nothing to be ready for."""
+    return Program(
+        name=f"{service}-migrate",
+        argv=_command(service, "migrate"),
+        environment=around.environment,
+        folder=around.folder,
+        is_ready=lambda run: False,
+    )
+
+
+def flower_program(port: int, around: Surroundings) -> Program:
+    """Celery's monitor. Its API is open to who can reach it: this machine."""
+    app = ("-m", "celery", "-A", "celery_config.flower", "flower")
+    return Program(
+        name="flower",
+        argv=(sys.executable, *app, f"--address={HOST}", f"--port={port}"),
+        environment={**around.environment, "FLOWER_UNAUTHENTICATED_API": "true"},
+        folder=around.folder,
+        is_ready=lambda run: _status_of(port, "/") is not None,
+        port=port,
+        patience=5.0,
+    )
+
+
+def _service_program(service: str, role: str, port: int, around: Surroundings) -> Program:
+    if role == "api":
+        return Program(
+            name=f"{service}-api",
+            argv=_command(service, role),
+            environment={**around.environment, "PORT": str(port)},
+            folder=around.folder,
+            is_ready=lambda run: _status_of(port, "/readyz") == http.HTTPStatus.OK,
+            port=port,
+            patience=10.0,
+        )
+    return Program(
+        name=f"{service}-{role}",
+        argv=_command(service, role),
+        environment=around.environment,
+        folder=around.folder,
+        is_ready=lambda run: run.announced.is_set(),
+        ready_text=WORKER_READY,
+    )
+
+
+def _command(service: str, role: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", f"{service}_service", role)
+
+
+def _status_of(port: int, path: str) -> int | None:
+    """The status of a GET, None when nobody answers. Not by urllib: it would ask a proxy of the environment."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=1)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()

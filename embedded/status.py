@@ -1,0 +1,103 @@
+"""`status.json` in the state folder: what runs there now, for other terminals and for the next launcher."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from embedded.identity import identity
+from embedded.passwords import write_private
+
+PHASES = ("starting", "ready", "stopping")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A process as it was when it was started. `known` is its identity; pid and known are None while it is down."""
+
+    name: str
+    pid: int | None
+    known: str | None
+    port: int | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether the very process that was recorded is there now."""
+        return self.pid is not None and self.known is not None and identity(self.pid) == self.known
+
+
+@dataclass(frozen=True)
+class Status:
+    """A shop: its launcher, its processes, and where things can be reached (URLs)."""
+
+    launcher: Recorded
+    phase: str
+    processes: tuple[Recorded, ...] = ()
+    databases: Mapping[str, str] = field(default_factory=dict)
+    broker: str = ""
+    result_backend: str = ""
+    apis: Mapping[str, str] = field(default_factory=dict)
+    flower: str | None = None
+
+    @property
+    def leftovers(self) -> tuple[Recorded, ...]:
+        """Processes that still run although their launcher does not."""
+        return () if self.launcher.runs else tuple(one for one in self.processes if one.runs)
+
+
+def status_file(state: Path) -> Path:
+    return state / "status.json"
+
+
+def write_status(state: Path, status: Status) -> None:
+    """Replace the file in one step. It names passwords: only its owner may read it."""
+    write_private(status_file(state), json.dumps(asdict(status), indent=1))
+
+
+def read_status(state: Path) -> Status | None:
+    """What the file says; None when there is none, or none that can be understood.
+
+    Raises PermissionError when it is another user's.
+    """
+    try:
+        said = json.loads(status_file(state).read_text())
+        launcher = Recorded(**said.pop("launcher"))
+        processes = tuple(Recorded(**one) for one in said.pop("processes"))
+        return Status(launcher=launcher, processes=processes, **said)
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def forget_status(state: Path) -> None:
+    status_file(state).unlink(missing_ok=True)
+
+
+def as_json(status: Status | None) -> str:
+    """For programs. The pid of a process that does not run at this moment is null."""
+    if status is None:
+        return json.dumps({"processes": [], "databases": {}, "broker": None})
+    processes = [
+        {"name": one.name, "pid": one.pid if one.runs else None, "port": one.port} for one in status.processes
+    ]
+    return json.dumps({**asdict(status), "processes": processes, "launcher": status.launcher.pid}, indent=1)
+
+
+def as_table(status: Status) -> str:
+    """For people."""
+    width = max(len(one.name) for one in (status.launcher, *status.processes))
+    lines = [f"{'process':<{width}}  {'pid':>7}  {'port':>5}  state"]
+    lines += [_row(status.launcher, width, status.phase)]
+    lines += [_row(one, width, "running" if one.runs else "down") for one in status.processes]
+    lines += ["", "databases"]
+    lines += [f"  {name:<9} {url}" for name, url in status.databases.items()]
+    lines += ["", "addresses"]
+    addresses = {**status.apis, "flower": status.flower, "broker": status.broker, "results": status.result_backend}
+    lines += [f"  {name:<9} {url}" for name, url in addresses.items() if url]
+    return "\n".join(lines)
+
+
+def _row(one: Recorded, width: int, state: str) -> str:
+    pid = one.pid if one.runs else "-"
+    return f"{one.name:<{width}}  {pid:>7}  {one.port or '-':>5}  {state}"

@@ -1,0 +1,114 @@
+"""`up`: the shop in the foreground of a terminal, until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from queue import SimpleQueue
+from types import FrameType
+from typing import TextIO
+
+from embedded.errors import Interrupted
+from embedded.settings import SERVICES, Ports, state_folder
+from embedded.shop import LAUNCHER, Shop
+
+WIDTH = len("products-outcome-worker")
+COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Screen:
+    """Prints lines of several processes, each with its process's name before it, in colour on a terminal."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._colourful = out.isatty() and not os.environ.get("NO_COLOR")
+        self._colours: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def line(self, name: str, text: str) -> None:
+        """`users-api  | text`. Raises OSError when the terminal has gone."""
+        with self._lock:
+            self._out.write(f"{self._head(name)} {text}\n")
+            self._out.flush()
+
+    def _head(self, name: str) -> str:
+        head = f"{name:<{WIDTH}} |"
+        if not self._colourful:
+            return head
+        colour = self._colours.setdefault(name, COLOURS[len(self._colours) % len(COLOURS)])
+        return f"\033[{1 if name == LAUNCHER else colour}m{head}\033[0m"
+
+
+def up(environment: Mapping[str, str]) -> int:
+    """Run the shop until a signal asks for its end. Returns the exit code, 0 after a clean stop.
+
+    Raises EmbeddedError when it does not come up; then nothing of it is left running.
+    """
+    began = time.monotonic()
+    screen = Screen(sys.stdout)
+    ports = Ports.from_environment(environment)
+    shop = Shop(state_folder(environment), ports=ports, environment=environment, log=screen.line)
+    asked = threading.Event()
+    with _signals_end(shop, asked):
+        try:
+            shop.start()
+            for line in _welcome(shop, time.monotonic() - began):
+                screen.line(LAUNCHER, line)
+            asked.wait()
+        except Interrupted:
+            pass
+        finally:
+            began = time.monotonic()
+            screen.line(LAUNCHER, "stopping: APIs, workers (they finish what they run), then the servers")
+            shop.stop()
+            screen.line(LAUNCHER, f"stopped in {time.monotonic() - began:.1f} s")
+    return 0
+
+
+@contextmanager
+def _signals_end(shop: Shop, asked: threading.Event) -> Iterator[None]:
+    """Within: the first signal asks for a clean end, the second kills every process at once.
+
+    A handler may run in the middle of anything the main thread does, also while it holds the very lock that
+    the handler's work would need. So the handler only puts the signal in a queue made for that, and a
+    thread does the work.
+    """
+    signals: SimpleQueue[int] = SimpleQueue()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        signals.put(number)
+
+    def act() -> None:
+        signals.get()
+        asked.set()
+        shop.interrupt()
+        while True:
+            signals.get()
+            shop.kill_all()
+
+    threading.Thread(target=act, daemon=True).start()
+    # A signal that is ignored (SIGHUP under nohup) stays ignored.
+    before = {sig: signal.signal(sig, note) for sig in STOPPING if signal.getsignal(sig) != signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for sig, handler in before.items():
+            signal.signal(sig, handler)
+
+
+def _welcome(shop: Shop, seconds: float) -> Iterator[str]:
+    yield f"the shop is up after {seconds:.1f} s"
+    yield ""
+    for service in SERVICES:
+        yield f"  {service:<9} {shop.url(service)}    documentation: {shop.url(service)}/docs"
+    yield f"  {'flower':<9} {shop.flower_url}"
+    yield ""
+    yield f"  logs in {shop.state / 'logs'}; passwords and databases: python -m embedded status"
+    yield "  to stop: Ctrl-C here, or `python -m embedded down`"
+    yield ""

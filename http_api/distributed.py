@@ -1,0 +1,125 @@
+"""A distributed call: from a request to a transaction, and from its decision to an answer.
+
+Outside an order is placed or refused, inside a transaction is committed or aborted; this file translates.
+
+| what became of it                     | answer                                                        |
+|---------------------------------------|---------------------------------------------------------------|
+| committed                             | 200, or 201 + `Location` for what was made                    |
+| aborted: a rule of the business       | 409 `refused` with `branch`, `reason`, `transaction`          |
+| aborted: anything else                | 503 `aborted` + `Retry-After`                                 |
+| not decided within the wait           | 202 + `Location: /transactions/{id}`; stays accepted          |
+| refused before it was accepted        | 409, or 404 for what does not exist; no transaction was begun |
+| a row locked for too long, before     | 503 `conflict-busy` + `Retry-After`; nothing was accepted     |
+| the database away, before or while    | 503 `unavailable`; with an `Idempotency-Key` ask again safely |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import flask
+
+from atomic_commit import AtomicCommit, Conflict, KeyReused, Lost, Missing, Refused, State, TransactionRecord
+from http_api import idempotency, prefer
+from http_api.problems import ProblemError, error_at, problem_response
+from http_api.transactions import as_json, url_of
+
+Locate = Callable[[dict[str, Any]], str]
+
+
+def run(
+    atomic: AtomicCommit,
+    kind: str,
+    arguments: dict[str, Any],
+    *,
+    body: object = None,
+    made_at: Locate | None = None,
+) -> flask.Response:
+    """Begin a transaction of `kind` for the present request, wait as the client prefers, and answer.
+
+    `body` is the validated body, for the idempotency fingerprint; `made_at(result)` gives the URL of what a committed
+    transaction has made (then the answer is 201).
+    """
+    preference = prefer.from_request(flask.request)
+    key = idempotency.from_request(flask.request, body)
+    try:
+        record = atomic.begin(kind, arguments, key)
+        if preference.wait:
+            record = _waited(atomic, record, preference.wait)
+    except Refused as refusal:
+        raise _not_accepted(atomic, kind, refusal) from refusal
+    except Conflict as conflict:
+        raise ProblemError("conflict-busy", f"Nothing was changed: {conflict}.") from conflict
+    except KeyReused as error:
+        raise ProblemError("idempotency-key-reused", str(error)) from error
+    except Lost as error:
+        raise ProblemError("unavailable", "The database does not answer now.") from error
+    response = _answer(atomic, record, made_at)
+    response.headers.update(preference.headers)
+    response.headers["Vary"] = "Prefer"
+    return response
+
+
+def _waited(atomic: AtomicCommit, record: TransactionRecord, seconds: float) -> TransactionRecord:
+    """The record after the wait. It is accepted by now, so a database that goes away meanwhile is no error."""
+    try:
+        return atomic.wait(record.id, seconds)
+    except Exception:
+        flask.current_app.logger.warning("decision of %s can't be read now", record.id)
+        return record
+
+
+def _answer(atomic: AtomicCommit, record: TransactionRecord, made_at: Locate | None) -> flask.Response:
+    if record.state is State.COMMITTED:
+        return _committed(atomic, record, made_at)
+    if record.state is State.ABORTED:
+        return problem_response(_aborted(atomic, record))
+    response = flask.jsonify({"transaction": as_json(record, atomic)})
+    response.status_code = 202
+    response.headers["Location"] = url_of(record.id)
+    response.headers["Retry-After"] = "1"
+    return response
+
+
+def _committed(atomic: AtomicCommit, record: TransactionRecord, made_at: Locate | None) -> flask.Response:
+    result = record.result or {}
+    response = flask.jsonify({"transaction": as_json(record, atomic), **result})
+    if made_at:
+        response.status_code = 201
+        response.headers["Location"] = made_at(result)
+    return response
+
+
+def _aborted(atomic: AtomicCommit, record: TransactionRecord) -> ProblemError:
+    cause = record.cause or {}
+    members = {
+        "branch": cause.get("branch"),
+        "reason": cause.get("reason") or cause.get("cause"),
+        "transaction": as_json(record, atomic),
+    }
+    if cause.get("cause") != "refused":
+        detail = f"Nothing was changed. {cause.get('branch')}: {cause.get('detail') or cause.get('cause')}"
+        return ProblemError("aborted", detail, **members)
+    return ProblemError("refused", str(cause.get("detail")), **_offending(cause.get("field")), **members)
+
+
+def _not_accepted(atomic: AtomicCommit, kind: str, refusal: Refused) -> ProblemError:
+    """Refused before there was a transaction; if another one is in the way, that one is told."""
+    other = atomic.find(UUID(refusal.transaction)) if refusal.transaction else None
+    return ProblemError(
+        "not-found" if isinstance(refusal, Missing) else "refused",
+        refusal.detail,
+        **_offending(refusal.field),
+        branch=f"{atomic.service}.{kind}",
+        reason=refusal.reason,
+        transaction=as_json(other, atomic) if other else None,
+    )
+
+
+def _offending(field: str | None) -> dict[str, Any]:
+    if field is None:
+        return {}
+    steps = [int(step) if step.isdigit() else step for step in field.split(".")]
+    return {"errors": [error_at("body", steps, "This is what the refusal is about.")]}

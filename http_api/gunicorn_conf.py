@@ -1,0 +1,59 @@
+"""Gunicorn's settings for every service: `gunicorn -c python:http_api.gunicorn_conf "service:create_app()"`.
+
+| variable      | default     | says                                         |
+|---------------|-------------|----------------------------------------------|
+| `PORT`        | 8000        | the port                                     |
+| `WEB_BIND`    | 127.0.0.1   | the address: 0.0.0.0 in a container          |
+| `WEB_WORKERS` | 1           | processes                                    |
+| `WEB_THREADS` | 32          | requests at once in each                     |
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import gunicorn.http.wsgi  # type: ignore[import-untyped]
+
+from http_api.prefer import LONGEST_WAIT
+
+# Nobody but this machine, unless asked to.
+bind = f"{os.environ.get('WEB_BIND', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
+
+# A request mostly waits (for its decision, for the database), and waiting needs a thread, not a process.
+worker_class = "gthread"
+workers = int(os.environ.get("WEB_WORKERS", "1"))
+# So many requests may wait at once; also the number of database connections they may want.
+threads = int(os.environ.get("WEB_THREADS", "32"))
+
+# On stop: who waits for a decision still gets it. Whatever stops gunicorn must have more patience than this.
+graceful_timeout = int(LONGEST_WAIT) + 5
+# With threads this is no limit for a request: it is how long the worker's own loop may be silent before the
+# process is taken for hung and replaced.
+timeout = 30
+# Longer than the 60 s for which proxies and client pools commonly keep an idle connection, so that they close
+# it and not we, just as a request comes in. An idle connection occupies no thread.
+keepalive = 65
+# The heartbeat file in memory: on a slow disk its update can block the worker until it is taken for hung.
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
+
+# One readable line a request, on stdout, where containers and `embedded` collect it: 12:01:33 "POST /x" 201 …
+accesslog = "-"
+access_log_format = '%(t)s %(h)s "%(r)s" %(s)s %(B)sB %(M)sms'
+# Its own words on stderr.
+errorlog = "-"
+
+# The socket for gunicorn's remote control has one path for all that runs under this user: services would
+# take it from each other, and nothing here uses it.
+control_socket_disable = True
+
+
+# Who serves is nobody's business, and gunicorn has no setting for it.
+_default_headers = gunicorn.http.wsgi.Response.default_headers
+
+
+def _nameless(response: Any) -> list[str]:
+    return [line for line in _default_headers(response) if not line.startswith("Server:")]
+
+
+gunicorn.http.wsgi.Response.default_headers = _nameless

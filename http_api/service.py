@@ -1,0 +1,94 @@
+"""A service's Flask app, put together the same way in all three: database, engine of atomic commits, HTTP face."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterable
+
+import flask
+from celery import Celery
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import Engine, text
+
+from atomic_commit import AtomicCommit, Branches, Limits, TransactionKind
+from atomic_commit.database import engine_options
+from celery_config import create_celery
+from celery_config.factory import APP_NAME
+from http_api.app import install
+from http_api.health import NotReady
+from http_api.schemas import Blueprint
+from http_api.transactions import transactions_blueprint
+from service_roles.migrate import assert_migrated, database_url
+
+#: Connections that one process keeps; twice as many under load. A request holds one only during its local transaction,
+#: never while it waits for a decision.
+_POOL_SIZE = 10
+
+
+def assemble(
+    *,
+    service: str,
+    db: SQLAlchemy,
+    blueprint: Blueprint,
+    kinds: Iterable[TransactionKind] = (),
+    branches: Branches | None = None,
+    url: str | None = None,
+    celery: Celery | None = None,
+    limits: Limits | None = None,
+) -> flask.Flask:
+    """The app of `service`. `url`, `celery` and `limits` default to what the environment says; tests pass their own."""
+    limits = limits or Limits.from_environment()
+    celery = celery or create_celery(service)
+    app = flask.Flask(f"{service}_service")
+    _log_to_stdout(app)
+    app.config["SQLALCHEMY_DATABASE_URI"] = url or database_url()
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options(limits, _POOL_SIZE)
+    db.init_app(app)
+    with app.app_context():
+        engine = db.engine
+    atomic = AtomicCommit(
+        service=service,
+        app_name=APP_NAME,
+        engine=engine,
+        celery=celery,
+        kinds=kinds,
+        branches=branches,
+        limits=limits,
+    )
+    app.extensions["celery"], app.extensions["atomic_commit"] = celery, atomic
+    api = install(app, title=f"{service.capitalize()} service", checks=_checks(engine, f"{service}_service"))
+    api.register_blueprint(blueprint)
+    api.register_blueprint(transactions_blueprint(atomic, engine))
+    return app
+
+
+def _checks(engine: Engine, package: str) -> dict[str, object]:
+    def database() -> None:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def migrated() -> None:
+        try:
+            assert_migrated(engine, package)
+        except RuntimeError as error:
+            raise NotReady(str(error)) from error
+
+    def able_to_prepare() -> None:
+        with engine.connect() as connection:
+            if not int(connection.execute(text("SHOW max_prepared_transactions")).scalar_one()):
+                raise NotReady("max_prepared_transactions is 0: set it in postgresql.conf and restart PostgreSQL")
+
+    return {"database": database, "migrated": migrated, "able_to_prepare": able_to_prepare}
+
+
+def _log_to_stdout(app: flask.Flask) -> None:
+    """One handler on the root logger, unless the process (a Celery worker, pytest) has set up its own."""
+    if not logging.getLogger().handlers:
+        logging.basicConfig(
+            level=os.environ.get("LOG_LEVEL", "INFO"),
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+            stream=sys.stdout,
+        )
+    app.logger.propagate = True

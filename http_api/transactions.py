@@ -1,0 +1,164 @@
+"""`/transactions`: what became of what a service accepted, and how every branch voted.
+
+The representation of a transaction is made here and nowhere else; answers, problems and lists carry the same one.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import flask
+import marshmallow as ma
+import sqlalchemy as sa
+from marshmallow import fields, validate
+from sqlalchemy.orm import Session
+
+from atomic_commit import AtomicCommit, TransactionRecord, journal
+from atomic_commit.journal import BranchRecord
+from atomic_commit.names import branch_queue, service_of
+from atomic_commit.schema import transactions as table
+from http_api.paging import page
+from http_api.problems import ProblemError
+from http_api.schemas import Blueprint, PageArgs, Timestamp
+
+STATES = ("preparing", "committed", "aborted", "quarantined")
+
+
+class BranchSchema(ma.Schema):
+    """One branch of one attempt."""
+
+    name = fields.String(metadata={"example": "orders.cancel_user_orders"})
+    attempt = fields.Integer()
+    queue = fields.String(metadata={"example": "orders"})
+    task_id = fields.String(metadata={"description": "id of the Celery task and of the prepared transaction"})
+    status = fields.String(allow_none=True, metadata={"description": "of the task's AsyncResult", "example": "SUCCESS"})
+    vote = fields.String(allow_none=True, validate=validate.OneOf(["yes", "no", "silent"]))
+    outcome = fields.String(allow_none=True, validate=validate.OneOf(["commit", "rollback"]))
+    dispatched_at = Timestamp()
+    decided_at = Timestamp(allow_none=True)
+    settled_at = Timestamp(allow_none=True, metadata={"description": "when its service answered the outcome"})
+
+
+class CauseSchema(ma.Schema):
+    """Why a transaction did not commit, or its last attempt did not."""
+
+    branch = fields.String()
+    cause = fields.String()
+    reason = fields.String(allow_none=True)
+    detail = fields.String(allow_none=True)
+    field = fields.String(allow_none=True)
+
+
+class TransactionSchema(ma.Schema):
+    """A transaction as its coordinator knows it."""
+
+    id = fields.UUID()
+    url = fields.String(metadata={"format": "uri-reference"})
+    kind = fields.String(metadata={"example": "remove_user"})
+    state = fields.String(validate=validate.OneOf(STATES))
+    decision = fields.String(allow_none=True, validate=validate.OneOf(["committed", "aborted"]))
+    attempt = fields.Integer()
+    settled = fields.Boolean()
+    created_at = Timestamp()
+    deadline = Timestamp()
+    decided_at = Timestamp(allow_none=True)
+    settled_at = Timestamp(allow_none=True)
+    cause = fields.Nested(CauseSchema, allow_none=True)
+    error = fields.String(allow_none=True, metadata={"description": "the last trouble, while it is not settled"})
+    branches = fields.List(fields.Nested(BranchSchema))
+
+
+class TransactionArgs(PageArgs):
+    state = fields.String(validate=validate.OneOf(STATES), metadata={"description": "only those in this state"})
+
+
+def url_of(transaction: uuid.UUID) -> str:
+    return f"/transactions/{transaction}"
+
+
+def as_json(record: TransactionRecord, atomic: AtomicCommit) -> dict[str, Any]:
+    """The one representation of a transaction."""
+    members = {
+        "id": record.id,
+        "url": url_of(record.id),
+        "kind": record.kind,
+        "state": "quarantined" if record.quarantined_at else str(record.state),
+        "decision": str(record.state) if record.decided else None,
+        "attempt": record.attempt,
+        "settled": record.settled_at is not None,
+        "created_at": record.created_at,
+        "deadline": record.deadline,
+        "decided_at": record.decided_at,
+        "settled_at": record.settled_at,
+        "cause": record.cause if record.state is not journal.State.COMMITTED else None,
+        "error": record.error,
+        "branches": [_branch(branch, record, atomic) for branch in record.branches],
+    }
+    dumped: dict[str, Any] = TransactionSchema().dump(members)
+    return dumped
+
+
+def _branch(branch: BranchRecord, record: TransactionRecord, atomic: AtomicCommit) -> dict[str, Any]:
+    """With the status as it was counted, or as it is now where nothing was counted yet."""
+    status = branch.status
+    if status is None and not record.decided:
+        status = atomic.messages.status_of(branch.task_id)
+    return {
+        "name": branch.name,
+        "attempt": branch.attempt,
+        "queue": branch_queue(service_of(branch.name)),
+        "task_id": branch.task_id,
+        "status": status,
+        "vote": branch.vote,
+        "outcome": branch.outcome,
+        "dispatched_at": branch.dispatched_at,
+        "decided_at": branch.decided_at,
+        "settled_at": branch.settled_at,
+    }
+
+
+def transactions_blueprint(atomic: AtomicCommit, engine: sa.Engine) -> Blueprint:
+    """The two routes, for the transactions that `atomic` coordinates."""
+    blueprint = Blueprint("transactions", __name__, description="What this service coordinates")
+
+    @blueprint.get("/transactions")
+    @blueprint.arguments(TransactionArgs, location="query")
+    @blueprint.response(200, TransactionSchema(many=True))
+    def list_transactions(args: dict[str, Any]) -> flask.Response:
+        """Transactions, the newest first"""
+        with Session(engine) as session:
+            ids, headers = page(
+                session,
+                sa.select(table.c.id).where(*_of_state(args.get("state"))),
+                key=(table.c.created_at, table.c.id),
+                args=args,
+                newest_first=True,
+            )
+            found = {r.id: r for r in journal.read_all(session, sa.select(table).where(table.c.id.in_(ids)))}
+        response = flask.jsonify([as_json(found[id], atomic) for id in ids])
+        response.headers.update(headers)
+        return response
+
+    @blueprint.get("/transactions/<uuid:transaction_id>")
+    @blueprint.response(200, TransactionSchema)
+    @blueprint.alt_response(404, "NOT_FOUND")
+    def get_transaction(transaction_id: uuid.UUID) -> flask.Response:
+        """One transaction"""
+        record = atomic.find(transaction_id)
+        if record is None:
+            raise ProblemError("not-found", f"This service coordinates no transaction {transaction_id}.")
+        response = flask.jsonify(as_json(record, atomic))
+        if not record.decided:
+            response.headers["Retry-After"] = "1"
+        return response
+
+    return blueprint
+
+
+def _of_state(state: str | None) -> list[Any]:
+    if state is None:
+        return []
+    if state == "quarantined":
+        return [table.c.quarantined_at.is_not(None)]
+    return [table.c.state == state, table.c.quarantined_at.is_(None)]

@@ -1,0 +1,31 @@
+"""What the orders service does in transactions that other services start."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from atomic_commit import Branches, Conflict, Values
+from orders_service.models import Order, quantities_of
+
+branches = Branches("orders")
+
+
+@branches.branch
+def cancel_user_orders(session: Session, user_id: int) -> Values:
+    """Cancel the user's open orders. Returns what they held, for the warehouse.
+
+    An order that is ``cancelling`` belongs to a cancellation that may yet be undone, so it can be neither skipped nor
+    cancelled twice: it is a conflict, and the removal tries again later. Fulfilled orders stay as history.
+    """
+    orders = session.scalars(
+        select(Order)
+        .where(Order.user_id == user_id, Order.status.in_(("open", "cancelling")))
+        .order_by(Order.id)
+        .with_for_update()
+    ).all()
+    for order in orders:
+        if order.status == "cancelling":
+            raise Conflict(f"order {order.id} is being cancelled")
+        order.status = "cancelled"
+    return {"quantities": quantities_of(orders)}

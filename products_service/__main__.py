@@ -1,0 +1,7 @@
+"""``python -m products_service api | worker | outcome-worker | migrate``"""
+
+import sys
+
+from service_roles.main import main
+
+sys.exit(main("products_service"))

@@ -1,0 +1,96 @@
+"""The products API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import select
+
+from http_api.paging import page
+from http_api.problems import ProblemError, error_at
+from http_api.schemas import INTEGER_MAX, Blueprint, PageArgs
+from products_service.models import Product, db
+from products_service.schemas import NewProductSchema, ProductChangeSchema, ProductSchema, StockChangeSchema
+
+blueprint = Blueprint("products", __name__, url_prefix="/products", description="What the shop sells")
+
+
+@blueprint.post("")
+@blueprint.arguments(NewProductSchema)
+@blueprint.response(201, ProductSchema)
+@blueprint.alt_response(409, "CONFLICT")
+def add_product(body: dict[str, Any]) -> Any:
+    """Add a product"""
+    product = Product(**body)
+    _check(product, "stock")
+    db.session.add(product)
+    db.session.commit()
+    return product, 201, {"Location": f"/products/{product.id}"}
+
+
+@blueprint.get("")
+@blueprint.arguments(PageArgs, location="query")
+@blueprint.response(200, ProductSchema(many=True))
+def list_products(args: dict[str, Any]) -> Any:
+    """List products"""
+    rows, headers = page(db.session, select(Product), key=(Product.id,), args=args)
+    return rows, 200, headers
+
+
+@blueprint.get("/<int:product_id>")
+@blueprint.response(200, ProductSchema)
+@blueprint.alt_response(404, "NOT_FOUND")
+def get_product(product_id: int) -> Any:
+    """One product"""
+    return _existing(product_id)
+
+
+@blueprint.patch("/<int:product_id>")
+@blueprint.arguments(ProductChangeSchema)
+@blueprint.response(200, ProductSchema)
+@blueprint.alt_response(404, "NOT_FOUND")
+@blueprint.alt_response(409, "CONFLICT")
+def update_product(body: dict[str, Any], product_id: int) -> Any:
+    """Change a product's name, price or capacity"""
+    product = _existing(product_id, lock=True)
+    for name, value in body.items():
+        setattr(product, name, value)
+    _check(product, "capacity")
+    db.session.commit()
+    return product
+
+
+@blueprint.post("/<int:product_id>/stock")
+@blueprint.arguments(StockChangeSchema)
+@blueprint.response(200, ProductSchema)
+@blueprint.alt_response(404, "NOT_FOUND")
+@blueprint.alt_response(409, "CONFLICT")
+def adjust_stock(body: dict[str, Any], product_id: int) -> Any:
+    """Put goods into stock or take them out"""
+    product = _existing(product_id, lock=True)
+    product.stock += body["delta"]
+    _check(product, "delta")
+    db.session.commit()
+    return product
+
+
+def _existing(product_id: int, *, lock: bool = False) -> Product:
+    statement = select(Product).where(Product.id == product_id)
+    product = db.session.scalar(statement.with_for_update() if lock else statement)
+    if product is None:
+        raise ProblemError("not-found", f"There is no product {product_id}.")
+    return product
+
+
+def _check(product: Product, field: str) -> None:
+    """0 ≤ stock ≤ capacity; `field` is what the request changed. The autoflush must not meet the table's own checks
+    before this, so nothing may be queried in between."""
+    most = INTEGER_MAX if product.capacity is None else product.capacity
+    if product.stock < 0:
+        reason, detail = "insufficient_stock", "The stock would fall below zero."
+    elif product.stock > most:
+        reason, detail = "no_room", f"The stock would be {product.stock}; at most {most} fit."
+    else:
+        return
+    db.session.rollback()
+    raise ProblemError("refused", detail, reason=reason, errors=[error_at("body", [field], detail)])

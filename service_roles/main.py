@@ -1,0 +1,58 @@
+"""The command line that the three services share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from atomic_commit.names import branch_queue, outcome_queue
+
+#: The port that each API listens on unless PORT says otherwise.
+_PORTS = {"users": "5001", "products": "5002", "orders": "5003"}
+
+#: Threads of a worker. Branches wait for row locks and round trips, so more than cores; outcome work never waits.
+_BRANCH_THREADS = "8"
+_OUTCOME_THREADS = "4"
+
+
+def main(package: str, arguments: Sequence[str] | None = None) -> int:
+    """Start the service `package` (for example ``users_service``) in the role that the command line names."""
+    parser = argparse.ArgumentParser(prog=f"python -m {package}", description=f"Start {package}.")
+    parser.add_argument("role", choices=("api", "worker", "outcome-worker", "migrate"))
+    role = parser.parse_args(arguments).role
+    if not os.environ.get("DATABASE_URL"):
+        print(
+            f"{package} {role}: DATABASE_URL is not set; for example postgresql://user:password@host:5432/database",
+            file=sys.stderr,
+        )
+        return 2
+    if role == "migrate":
+        from service_roles.migrate import upgrade
+
+        return upgrade(package)
+    service = package.removesuffix("_service")
+    argv = _api(package, service) if role == "api" else _worker(package, service, role)
+    sys.stdout.flush()
+    os.execv(sys.executable, argv)
+
+
+def _api(package: str, service: str) -> list[str]:
+    os.environ.setdefault("PORT", _PORTS.get(service, "8000"))
+    return [sys.executable, "-m", "gunicorn", "--config", "python:http_api.gunicorn_conf", f"{package}:create_app()"]
+
+
+def _worker(package: str, service: str, role: str) -> list[str]:
+    """Threads, not processes: the work waits for the database, and a thread that waits costs no memory. Gossip, mingle
+    and heartbeat are talk between workers that nothing here listens to."""
+    outcome = role == "outcome-worker"
+    return [
+        *(sys.executable, "-m", "celery", "-A", f"{package}.worker:celery", "worker"),
+        *("--queues", outcome_queue(service) if outcome else branch_queue(service)),
+        *("--hostname", f"{outcome_queue(service) if outcome else service}@%h"),
+        *("--pool", "threads"),
+        *("--concurrency", os.environ.get("WORKER_THREADS", _OUTCOME_THREADS if outcome else _BRANCH_THREADS)),
+        *("--loglevel", os.environ.get("LOG_LEVEL", "INFO")),
+        *("--without-gossip", "--without-mingle"),
+    ]

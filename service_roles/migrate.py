@@ -1,0 +1,66 @@
+"""Migrations (Alembic): each service keeps its own under ``<service>/migrations``, all run the same way."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command, context
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, MetaData
+
+#: Any number, the same for every migration of one database: two that start together run one after the other.
+_ONE_AT_A_TIME = 7_219_401
+
+
+def upgrade(package: str) -> int:
+    """Bring the database of `package` to the newest version. Returns an exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    try:
+        command.upgrade(_config(package), "head")
+    except sa.exc.OperationalError as error:
+        print(f"{package} migrate: {str(error.orig).strip()}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def assert_migrated(engine: Engine, package: str) -> None:
+    """Raise RuntimeError, saying what to run, unless the database is at the version that the code expects."""
+    head = ScriptDirectory.from_config(_config(package)).get_current_head()
+    with engine.connect() as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+    if current != head:
+        raise RuntimeError(f"database is at {current or 'nothing'}, code at {head}: run python -m {package} migrate")
+
+
+def run_env(metadata: MetaData) -> None:
+    """What each service's ``migrations/env.py`` does: one transaction, one migration at a time, and no long wait for a
+    table that a transaction in doubt still holds."""
+    engine = sa.create_engine(database_url(), poolclass=sa.pool.NullPool)
+    with engine.connect() as connection:
+        context.configure(connection=connection, target_metadata=metadata)
+        with context.begin_transaction():
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ONE_AT_A_TIME})
+            connection.execute(sa.text("SET LOCAL lock_timeout = '5s'"))
+            context.run_migrations()
+
+
+def database_url() -> str:
+    """``DATABASE_URL`` with the driver named, as SQLAlchemy wants it."""
+    url = os.environ["DATABASE_URL"]
+    return url.replace("postgresql://", "postgresql+psycopg2://", 1)
+
+
+def _config(package: str) -> Config:
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise RuntimeError(f"there is no package {package}")
+    config = Config()
+    config.set_main_option("script_location", str(Path(spec.origin).parent / "migrations"))
+    return config

@@ -1,0 +1,7 @@
+"""``python -m users_service api | worker | outcome-worker | migrate``"""
+
+import sys
+
+from service_roles.main import main
+
+sys.exit(main("users_service"))
