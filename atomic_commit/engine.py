@@ -15,6 +15,7 @@ from atomic_commit import journal
 from atomic_commit.coordinator import Coordinator
 from atomic_commit.database import told_apart
 from atomic_commit.declare import BranchDeclaration, Branches, TransactionKind, Values
+from atomic_commit.errors import Conflict, Fenced, Lost, Refused
 from atomic_commit.journal import IdempotencyKey, State, TransactionRecord
 from atomic_commit.limits import Limits
 from atomic_commit.messages import Messages
@@ -25,6 +26,9 @@ from atomic_commit.watch import DecisionWatch
 
 #: Seconds that a client of a committed transaction is held so that it reads its own writes in every service.
 _READ_YOUR_WRITES = 1.0
+
+#: What a task may raise in the course of things: logged in one line, not as a crash.
+_EXPECTED = (Refused, Conflict, Fenced, Lost)
 
 
 class AtomicCommit:
@@ -103,7 +107,7 @@ class AtomicCommit:
             return self.participant.prepare(self._gid(transaction, attempt, branch.name), branch, handed_on)
 
         run.__doc__ = branch.function.__doc__
-        celery.task(run, name=branch.name, queue=branch_queue(self.service))
+        celery.task(run, name=branch.name, queue=branch_queue(self.service), throws=_EXPECTED)
 
     def _register_coordinator(self, celery: Celery) -> None:
         def decide(handed_on: HandedOn, transaction: str, attempt: int) -> str:
@@ -117,7 +121,7 @@ class AtomicCommit:
             self.coordinator.acknowledge(UUID(transaction), attempt, branch, Answer(answer))
 
         # decide keeps its result: its AsyncResult is the chain's.
-        celery.task(decide, name=task_name(self.service, "decide"), queue=outcome_queue(self.service))
+        celery.task(decide, name=task_name(self.service, "decide"), queue=outcome_queue(self.service), throws=_EXPECTED)
         self._register_outcome_task(celery, "review", review)
         self._register_outcome_task(celery, "acknowledge", acknowledge)
 
@@ -127,6 +131,7 @@ class AtomicCommit:
             name=task_name(self.service, verb),
             queue=outcome_queue(self.service),
             ignore_result=True,  # the rows are the result
+            throws=_EXPECTED,
         )
 
     def _gid(self, transaction: str, attempt: int, branch: str) -> Gid:

@@ -11,11 +11,13 @@ Three verbs, each safe to repeat, to reorder and to interrupt anywhere:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, TypedDict
 
-from sqlalchemy import Engine, text
+import psycopg2.extensions
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -36,8 +38,9 @@ from atomic_commit.names import Gid
 
 log = logging.getLogger(__name__)
 
-_INSERT_BRANCH_ROW = text(
+_BEGIN_WITH_BRANCH_ROW = text(
     # One round trip: the short wait applies to the insert alone, the business statements get the long one.
+    "BEGIN;"
     "SELECT set_config('lock_timeout', :short, true);"
     "INSERT INTO branch_rows (transaction_id, attempt, branch, kind)"
     " VALUES (:transaction, :attempt, :branch, 'done');"
@@ -51,6 +54,7 @@ _INSERT_TOMBSTONE = text(
 _SELECT_BRANCH_ROW = text(
     "SELECT kind FROM branch_rows WHERE transaction_id = :transaction AND attempt = :attempt AND branch = :branch"
 )
+_SELECT_PREPARED = text("SELECT true FROM pg_prepared_xacts WHERE gid = :gid AND database = current_database()")
 
 
 class HandedOn(TypedDict):
@@ -87,11 +91,10 @@ class Participant:
         may exist (a connection can break after the server prepared): the coordinator rolls back every branch after
         every no, and the sweep repeats that until it is answered.
         """
-        with told_apart(), Session(self._engine) as session:
+        with told_apart(), _own_transaction(self._engine) as session:
             try:
-                self._claim(session, gid)
+                self._begin(session, gid)
             except DBAPIError as error:
-                session.rollback()
                 return self._duplicate(gid, error)
             added = branch.call(session, handed_on["values"])
             session.flush()
@@ -123,10 +126,8 @@ class Participant:
         Raises Conflict (the branch still runs) or Lost: ask again.
         """
         for last_round in (False, True):
-            try:
-                run_outside_transaction(self._engine, "ROLLBACK PREPARED :gid", gid=str(gid))
-            except DBAPIError as error:
-                self._unless_gone(error)
+            if self._is_prepared(gid):
+                self._rollback_prepared(gid)
             try:
                 return self._answer_without_prepared(gid, Answer.ROLLED_BACK, self._fence(gid))
             except DBAPIError as error:
@@ -136,13 +137,10 @@ class Participant:
 
     # ---- prepare's steps
 
-    def _claim(self, session: Session, gid: Gid) -> None:
-        """Insert the branch row, before anything else is read or locked, so that a duplicate stops right here."""
-        waits = {
-            "short": _setting(self._limits.branch_row_timeout),
-            "long": _setting(self._limits.lock_timeout),
-        }
-        session.execute(_INSERT_BRANCH_ROW, {**_key(gid), **waits})
+    def _begin(self, session: Session, gid: Gid) -> None:
+        """Begin, and insert the branch row before anything else is read or locked: a duplicate stops right here."""
+        waits = {"short": _setting(self._limits.branch_row_timeout), "long": _setting(self._limits.lock_timeout)}
+        session.execute(_BEGIN_WITH_BRANCH_ROW, {**_key(gid), **waits})
 
     def _duplicate(self, gid: Gid, error: DBAPIError) -> HandedOn:
         """The branch row exists or is held: this message is a repetition, or it comes too late.
@@ -160,6 +158,18 @@ class Participant:
         raise Conflict(f"{gid} was begun before and its result is not known") from error
 
     # ---- phase two's steps
+
+    def _is_prepared(self, gid: Gid) -> bool:
+        """Whether the branch is prepared right now. Asked first, because most rollbacks meet nothing, and each useless
+        ROLLBACK PREPARED would be an ERROR in the server's log."""
+        with self._engine.connect() as connection:
+            return bool(connection.execute(_SELECT_PREPARED, {"gid": str(gid)}).scalar())
+
+    def _rollback_prepared(self, gid: Gid) -> None:
+        try:
+            run_outside_transaction(self._engine, "ROLLBACK PREPARED :gid", gid=str(gid))
+        except DBAPIError as error:
+            self._unless_gone(error)
 
     def _unless_gone(self, error: DBAPIError) -> None:
         """Pass on every error but "no such prepared transaction"; a busy one is a Conflict."""
@@ -188,32 +198,51 @@ class Participant:
         return Answer.IMPOSSIBLE
 
 
+@contextmanager
+def _own_transaction(engine: Engine) -> Iterator[Session]:
+    """A session whose transaction is begun and ended by statements of ours, behind the driver's back.
+
+    PREPARE TRANSACTION ends the transaction on the server, which psycopg2 does not notice: believing itself inside one,
+    it would run the connection's next statement outside any. In autocommit mode it believes nothing. Whatever leaves
+    the block by an exception is rolled back; a connection that can't be is thrown away.
+    """
+    with engine.connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+        with Session(connection) as session:
+            try:
+                yield session
+            except BaseException:
+                _roll_back(connection)
+                raise
+            if _in_transaction(connection):
+                _roll_back(connection)
+
+
+def _roll_back(connection: Connection) -> None:
+    try:
+        connection.exec_driver_sql("ROLLBACK")
+    except Exception:
+        connection.invalidate()
+
+
+def _in_transaction(connection: Connection) -> bool:
+    """Whether the server holds a transaction open on this connection (libpq's own knowledge, no round trip)."""
+    driver: Any = connection.connection.driver_connection
+    return bool(driver.info.transaction_status != psycopg2.extensions.TRANSACTION_STATUS_IDLE)
+
+
 def _prepare_transaction(session: Session, gid: Gid) -> None:
     """PREPARE TRANSACTION, and make sure that it happened.
 
     Issued directly: SQLAlchemy's two-phase API rolls the prepared transaction back when its connection is closed. In a
     transaction that has failed PostgreSQL answers the statement with the tag ROLLBACK and no error, so the tag is
-    checked. Afterwards psycopg2 still believes itself inside a transaction; rolling back on the client's side at once
-    keeps the next statement on this connection from running outside one.
+    checked.
     """
-    driver = session.connection().connection.driver_connection
-    assert driver is not None
-    try:
-        with driver.cursor() as cursor:
-            cursor.execute("PREPARE TRANSACTION %s", (str(gid),))
-            tag = cursor.statusmessage
-    except Exception as error:
-        session.invalidate()  # after an error here the connection's state is not known
-        raise _as_dbapi_error(error) from error
-    session.rollback()
-    if tag != "PREPARE TRANSACTION":
-        raise Impossible(f"{gid}: PREPARE TRANSACTION was answered with {tag}; the branch hid a database error")
-
-
-def _as_dbapi_error(error: Exception) -> DBAPIError:
-    """Dress an error of the bare driver as SQLAlchemy does, so that it is told apart like every other."""
-    gone = getattr(error, "pgcode", None) is None
-    return DBAPIError("PREPARE TRANSACTION", None, error, connection_invalidated=gone)
+    cursor = session.connection().exec_driver_sql("PREPARE TRANSACTION %(gid)s", {"gid": str(gid)}).context.cursor
+    if cursor.statusmessage != "PREPARE TRANSACTION":
+        raise Impossible(
+            f"{gid}: PREPARE TRANSACTION was answered with {cursor.statusmessage}; the branch hid a database error"
+        )
 
 
 def _key(gid: Gid) -> dict[str, Any]:

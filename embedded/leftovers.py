@@ -6,9 +6,9 @@ import signal
 from collections.abc import Iterable
 from pathlib import Path
 
-from embedded.clearing import end_known
+from embedded.clearing import Known, end_known
 from embedded.settings import Say
-from embedded.status import forget_status, read_status
+from embedded.status import Status, forget_status, read_status
 
 PATIENCE = 20.0
 
@@ -33,6 +33,14 @@ def _phase(name: str) -> int:
     return {"redis": 3, "rabbitmq": 3, "epmd": 4, "postgres": 4}.get(name, 0)
 
 
+def _known(status: Status) -> dict[str, Known]:
+    return {
+        one.name: Known(one.pid, one.known, signal.SIGINT if one.name == "postgres" else signal.SIGTERM)
+        for one in status.leftovers
+        if one.pid is not None and one.known is not None
+    }
+
+
 def stop_leftovers(state: Path, say: Say) -> int:
     """End what a launcher that was killed has left running in this state folder. Returns how many.
 
@@ -40,12 +48,11 @@ def stop_leftovers(state: Path, say: Say) -> int:
     one that was given the same pid is not touched.
     """
     status = read_status(state)
-    left = {one.name: one for one in status.leftovers} if status else {}
+    left = _known(status) if status else {}
     if status and left:
         say(f"launcher pid {status.launcher.pid} was killed and left {len(left)} processes: stopping them")
     for phase in stop_phases(left):
-        known = [Known(one.pid, one.known, _stop_signal(one.name)) for name in phase if (one := left[name]).known]
-        for pid in end_known(known, PATIENCE):
+        for pid in end_known([left[name] for name in phase], PATIENCE):
             say(f"pid {pid} did not stop within {PATIENCE:g} s: killed")
     forget_status(state)
     return len(left)

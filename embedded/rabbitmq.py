@@ -35,7 +35,9 @@ class RabbitMQ:
         self._epmd = epmd
         self._folder = state / "rabbitmq"
         self.port, self._dist_port, self._epmd_port = ports.rabbitmq, ports.rabbitmq_dist, ports.epmd
-        others = {name: environment[name] for name in environment if not name.startswith(("RABBITMQ_", "ERL_"))}
+        others = {
+            name: environment[name] for name in environment if not name.startswith(("RABBITMQ_", "ERL_"))
+        }
         self._environment = {**others, **self._settings()}
 
     def programs(self) -> tuple[Program, Program]:

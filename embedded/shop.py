@@ -267,7 +267,7 @@ class Shop:
             run.ended.wait()
 
     def signal(self, name: str, sig: int) -> None:
-        """Signal the process alone; SIGSTOP and SIGCONT go to its helpers too, so that it is frozen as a whole.
+        """Signal the process alone, but freeze and thaw (SIGSTOP, SIGCONT) it with all its helpers.
 
         Raises EmbeddedError when the process does not run.
         """
@@ -329,13 +329,19 @@ class Shop:
         return Status(
             launcher=Recorded(LAUNCHER, me, identity(me)),
             phase=self._phase,
-            processes=tuple(_recorded(kept) for kept in list(self._kept.values())),
-            databases={service: self.database_url(service) for service in SERVICES if self._postgres.prepared},
+            processes=self._recorded(),
+            databases={name: self.database_url(name) for name in SERVICES if self._postgres.prepared},
             broker=self.broker_url,
             result_backend=self.result_backend_url,
             apis={service: self.url(service) for service in SERVICES},
             flower=self.flower_url if self._with_flower else None,
         )
+
+    def _recorded(self) -> tuple[Recorded, ...]:
+        """In the order of `names`, migrations last."""
+        kept = dict(self._kept)
+        order = [name for name in self.names if name in kept]
+        return tuple(_recorded(kept[name]) for name in dict.fromkeys([*order, *kept]))
 
 
 def _recorded(kept: Kept) -> Recorded:

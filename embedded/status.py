@@ -15,7 +15,7 @@ PHASES = ("starting", "ready", "stopping")
 
 @dataclass(frozen=True)
 class Recorded:
-    """A process as it was when it was started. `known` is its identity; pid and known are None while it is down."""
+    """A process as it was started; `known` is its identity. Both pid and known are None while it is down."""
 
     name: str
     pid: int | None
@@ -93,8 +93,8 @@ def as_table(status: Status) -> str:
     lines += ["", "databases"]
     lines += [f"  {name:<9} {url}" for name, url in status.databases.items()]
     lines += ["", "addresses"]
-    addresses = {**status.apis, "flower": status.flower, "broker": status.broker, "results": status.result_backend}
-    lines += [f"  {name:<9} {url}" for name, url in addresses.items() if url]
+    servers = {"flower": status.flower, "broker": status.broker, "results": status.result_backend}
+    lines += [f"  {name:<9} {url}" for name, url in {**status.apis, **servers}.items() if url]
     return "\n".join(lines)
 
 

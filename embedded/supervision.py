@@ -201,5 +201,5 @@ class Kept:
             return
 
     def _failure(self, what: str) -> StartFailed:
-        said = self.output.tail()
-        return StartFailed(f"{self.name} {what}; its output is in {self.output.path}" + (f":\n{said}" if said else "."))
+        said = self.output.tail() or "(it said nothing)"
+        return StartFailed(f"{self.name} {what}; its output is in {self.output.path}:\n{said}")

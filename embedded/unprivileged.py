@@ -52,7 +52,8 @@ class Account:
 
         Root's own way is open everywhere; an ordinary account can be shut out by a closed home folder above.
         """
-        look = ["sh", "-c", 'cd "$1" && exec "$2" --version', "sh", str(folder), str(self.programs / "postgres")]
+        script = 'cd "$1" && exec "$2" --version'
+        look = ["sh", "-c", script, "sh", str(folder), str(self.programs / "postgres")]
         try:
             done = subprocess.run(
                 [*self.prefix, *look],

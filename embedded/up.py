@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from queue import SimpleQueue
 from types import FrameType
 from typing import TextIO
@@ -32,9 +32,14 @@ class Screen:
         self._lock = threading.Lock()
 
     def line(self, name: str, text: str) -> None:
-        """`users-api  | text`. Raises OSError when the terminal has gone."""
-        with self._lock:
-            self._out.write(f"{self._head(name)} {text}\n")
+        """`users-api  | text`"""
+        self.lines(name, [text])
+
+    def lines(self, name: str, texts: Iterable[str]) -> None:
+        """Several that belong together. A terminal that has gone is no reason to stop: nothing is raised."""
+        with self._lock, contextlib.suppress(OSError):
+            for text in texts:
+                self._out.write(f"{self._head(name)} {text}".rstrip() + "\n")
             self._out.flush()
 
     def _head(self, name: str) -> str:
@@ -45,33 +50,31 @@ class Screen:
         return f"\033[{1 if name == LAUNCHER else colour}m{head}\033[0m"
 
 
-def up(environment: Mapping[str, str]) -> int:
+def up() -> int:
     """Run the shop until a signal asks for its end. Returns the exit code, 0 after a clean stop.
 
     Raises EmbeddedError when it does not come up; then nothing of it is left running.
     """
     began = time.monotonic()
     screen = Screen(sys.stdout)
-    ports = Ports.from_environment(environment)
-    shop = Shop(state_folder(environment), ports=ports, environment=environment, log=screen.line)
+    ports = Ports.from_environment(os.environ)
+    shop = Shop(state_folder(os.environ), ports=ports, log=screen.line)
     asked = threading.Event()
     with _signals_end(shop, asked):
         try:
             shop.start()
-            for line in _welcome(shop, time.monotonic() - began):
-                screen.line(LAUNCHER, line)
-            asked.wait()
         except Interrupted:
-            pass
-        finally:
-            began = time.monotonic()
-            screen.line(LAUNCHER, "stopping: APIs, workers (they finish what they run), then the servers")
-            shop.stop()
-            screen.line(LAUNCHER, f"stopped in {time.monotonic() - began:.1f} s")
+            return 0
+        screen.lines(LAUNCHER, _welcome(shop, time.monotonic() - began))
+        asked.wait()
+        began = time.monotonic()
+        screen.lines(LAUNCHER, ["stopping: APIs, workers (they finish what they run), then the servers"])
+        shop.stop()
+        screen.lines(LAUNCHER, [f"stopped in {time.monotonic() - began:.1f} s"])
     return 0
 
 
-@contextmanager
+@contextlib.contextmanager
 def _signals_end(shop: Shop, asked: threading.Event) -> Iterator[None]:
     """Within: the first signal asks for a clean end, the second kills every process at once.
 

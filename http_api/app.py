@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import flask
-import flask_smorest  # type: ignore[import-untyped]
+import flask_smorest
 from werkzeug.routing import IntegerConverter, Map
 
 from http_api.docs import register_docs
@@ -94,7 +94,7 @@ class _Integer(IntegerConverter):
 
 
 def _match_paths(url_map: Map) -> None:
-    """No redirects: `/things/` is `/things`, and `/things//7` is nothing. A redirected POST may lose its body."""
+    """No redirects: `/things/` is `/things`, and `/things//7` is nothing. A redirect may lose a body."""
     url_map.strict_slashes = False
     url_map.merge_slashes = False
     url_map.converters["int"] = _Integer

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import gunicorn.http.wsgi  # type: ignore[import-untyped]
+import gunicorn.http.wsgi
 
 from http_api.prefer import LONGEST_WAIT
 
@@ -37,7 +37,7 @@ keepalive = 65
 # The heartbeat file in memory: on a slow disk its update can block the worker until it is taken for hung.
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
 
-# One readable line a request, on stdout, where containers and `embedded` collect it: 12:01:33 "POST /x" 201 …
+# One readable line a request, on stdout, where whoever runs the process collects it.
 accesslog = "-"
 access_log_format = '%(t)s %(h)s "%(r)s" %(s)s %(B)sB %(M)sms'
 # Its own words on stderr.

@@ -38,9 +38,7 @@ def from_request(request: flask.Request, body: object = None) -> IdempotencyKey 
         return None
     rule = request.url_rule.rule if request.url_rule else request.path
     path = request.path.rstrip("/")
-    return IdempotencyKey(
-        caller(request), f"{request.method} {rule}", key, fingerprint(request.method, path, body)
-    )
+    return IdempotencyKey(caller(request), f"{request.method} {rule}", key, fingerprint(request.method, path, body))
 
 
 def parse_key(values: Sequence[str]) -> str | None:

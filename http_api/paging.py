@@ -32,7 +32,7 @@ Column = sa.ColumnElement[Any] | QueryableAttribute[Any]
 
 def page(
     session: Session | scoped_session[Any],
-    statement: sa.Select[Any],
+    statement: sa.Select[*tuple[Any, ...]],
     *,
     key: Sequence[Column],
     args: Mapping[str, Any],

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import flask
-import flask_smorest  # type: ignore[import-untyped]
+import flask_smorest
 import marshmallow as ma
 from marshmallow import fields, validate
 from webargs.flaskparser import FlaskParser, is_json_request
@@ -381,9 +381,7 @@ class PageArgs(StrictSchema):
 class ProblemErrorSchema(ma.Schema):
     """One entry of a problem's `errors`."""
 
-    location = fields.String(
-        data_key="in", required=True, validate=validate.OneOf(["body", "query", "path", "header"])
-    )
+    location = fields.String(data_key="in", required=True, validate=validate.OneOf(["body", "query", "path", "header"]))
     field = fields.String(required=True, metadata={"example": "lines.0.quantity"})
     pointer = fields.String(metadata={"description": "RFC 6901, in a body", "example": "#/lines/0/quantity"})
     detail = fields.String(required=True, metadata={"example": "Not a valid integer."})
@@ -395,9 +393,7 @@ class ProblemSchema(ma.Schema):
     class Meta:
         unknown = ma.INCLUDE
 
-    type = fields.String(
-        required=True, metadata={"format": "uri-reference", "example": "/problems/validation"}
-    )
+    type = fields.String(required=True, metadata={"format": "uri-reference", "example": "/problems/validation"})
     title = fields.String(required=True)
     status = fields.Integer(required=True)
     detail = fields.String(required=True)

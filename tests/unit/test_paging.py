@@ -1,4 +1,4 @@
-"""Paging: every row once, in order, whatever comes and goes between two pages; and cursors that are not ours."""
+"""Paging: every row once, in order, whatever comes and goes between pages; and cursors that are not ours."""
 
 from __future__ import annotations
 
@@ -136,9 +136,7 @@ def test_no_rows_are_an_empty_array_without_a_link(client: flask.testing.FlaskCl
     assert (response.get_json(), next_of(response)) == ([], None)
 
 
-def test_rows_that_come_and_go_between_pages_shift_nothing(
-    client: flask.testing.FlaskClient, session: Session
-) -> None:
+def test_rows_that_come_and_go_between_pages_shift_nothing(client: flask.testing.FlaskClient, session: Session) -> None:
     reader = pages(client, "/songs/id?limit=4")
     assert next(reader) == [1, 2, 3, 4]
     session.execute(sa.delete(Song).where(Song.id.in_([2, 4, 6])))  # 4 was the last row shown
@@ -164,10 +162,18 @@ def test_a_statement_of_several_columns_gives_row_tuples(session: Session) -> No
     assert set(headers) == {"Link"}
 
 
+def test_a_column_that_is_also_the_key_is_a_row_like_any_other(session: Session) -> None:
+    table = Song.__table__
+    with flask.Flask(__name__).test_request_context("/songs"):
+        rows, headers = page(
+            session, sa.select(table.c.id), key=(table.c.heard, table.c.id), args={"limit": 3}, newest_first=True
+        )
+    assert rows == [10, 9, 8]
+    assert set(headers) == {"Link"}
+
+
 @pytest.mark.parametrize("limit", ["0", "-1", "501", "1.0", "ten", "", " 5", "٣", "1e2", "9" * 30, "9" * 5000])
-def test_a_limit_that_is_none_is_a_problem_that_names_it(
-    client: flask.testing.FlaskClient, limit: str
-) -> None:
+def test_a_limit_that_is_none_is_a_problem_that_names_it(client: flask.testing.FlaskClient, limit: str) -> None:
     response = client.get("/songs/id", query_string={"limit": limit})
     assert_names(response, "limit")
 

@@ -1,4 +1,4 @@
-"""`Prefer` (RFC 7240): the table of `http_api.prefer`, row by row, then what its grammar allows and forbids."""
+"""`Prefer` (RFC 7240): the table of `http_api.prefer`, row by row, then what its grammar allows."""
 
 from __future__ import annotations
 
