@@ -1,7 +1,7 @@
 """The coordinator: begins transactions, decides them, and sees them settled.
 
-Each public verb is one step of the protocol, safe to repeat and to interrupt anywhere; what a step leaves undone is found
-in the journal by recovery, which calls the same verbs.
+Each public verb is one step of the protocol, safe to repeat and to interrupt anywhere; what a step leaves undone is
+found in the journal by recovery, which calls the same verbs.
 
 ``begin``       local transaction: checks, marks, journal row. From its commit on the request is never lost.
 ``decide``      one local transaction: the conditional update together with the local change. The commit point.

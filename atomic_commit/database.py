@@ -1,4 +1,5 @@
-"""How the protocol talks to PostgreSQL: connection settings with their reasons, and statements outside a transaction."""
+"""How the protocol talks to PostgreSQL: connection settings with their reasons, and statements outside a
+transaction."""
 
 from __future__ import annotations
 
@@ -17,8 +18,9 @@ from atomic_commit.limits import Limits
 def engine_options(limits: Limits, pool_size: int) -> dict[str, Any]:
     """Keyword arguments for SQLAlchemy's ``create_engine`` that the protocol relies on.
 
-    Every server-side wait is bounded, also for statements outside the engine: a session that hangs would hold its locks.
-    The socket options make a connection to a host that vanished fail in seconds rather than in the kernel's two hours.
+    Every server-side wait is bounded, also for statements outside the engine: a session that hangs would hold its
+    locks. The socket options make a connection to a host that vanished fail in seconds rather than in the kernel's
+    two hours.
     """
     settings = {
         "lock_timeout": _milliseconds(limits.lock_timeout),
@@ -55,8 +57,8 @@ def run_outside_transaction(engine: Engine, statement: str, **parameters: Any) -
 
 @contextmanager
 def told_apart(*, also_conflicts: bool = True) -> Iterator[None]:
-    """Turn database errors into the protocol's: what waiting may heal becomes Conflict (unless the caller reads SQLSTATEs
-    itself), a connection that went away becomes Lost. Everything else passes as it is."""
+    """Turn database errors into the protocol's: what waiting may heal becomes Conflict (unless the caller reads
+    SQLSTATEs itself), a connection that went away becomes Lost. Everything else passes as it is."""
     try:
         yield
     except (DBAPIError, PoolTimeout) as error:

@@ -379,8 +379,10 @@ def read_all(session: Session, statement: sa.Select[Any]) -> list[TransactionRec
 def decided_among(session: Session, ids: Sequence[UUID]) -> dict[UUID, bool]:
     """Those of `ids` that are decided, and whether their participants have all answered too."""
     settled = table.c.settled_at.is_not(None)
-    rows = session.execute(select(table.c.id, settled).where(table.c.id.in_(ids), table.c.state != State.PREPARING))
-    return {transaction: is_settled for transaction, is_settled in rows}
+    rows = session.execute(
+        select(table.c.id, settled.label("settled")).where(table.c.id.in_(ids), table.c.state != State.PREPARING)
+    )
+    return {row.id: row.settled for row in rows}
 
 
 def _transaction_record(row: sa.RowMapping, branches: Sequence[BranchRecord]) -> TransactionRecord:

@@ -5,7 +5,7 @@ Three verbs, each safe to repeat, to reorder and to interrupt anywhere:
 ``prepare``   phase one. Leaves a prepared transaction behind that holds the branch row and the business changes; the
               coordinator's outcome, repeated until it is answered, finishes it.
 ``commit``    phase two, yes. Leaves the branch row, now visible, as the proof.
-``rollback``  phase two, no. Leaves a tombstone in the branch row's place, so that a prepare that comes later is refused.
+``rollback``  phase two, no. Leaves a tombstone in the branch row's place, so that a late prepare is refused.
 """
 
 from __future__ import annotations

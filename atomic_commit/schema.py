@@ -1,7 +1,8 @@
 """The protocol's tables, the same in every service's database.
 
-``transactions`` and ``transaction_branches`` are the coordinator's journal: what was accepted, what was decided, what is
-still owed to whom. ``branch_rows`` is the participant's side: one row for each branch that ever ran or was fenced here.
+``transactions`` and ``transaction_branches`` are the coordinator's journal: what was accepted, what was decided, what
+is still owed to whom. ``branch_rows`` is the participant's side: one row for each branch that ever ran or was fenced
+here.
 
 The statements of a released version never change: a service's migration calls ``create_v1``; the next change of the
 tables will be a ``create_v2`` beside it.

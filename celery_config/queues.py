@@ -1,8 +1,8 @@
 """Every queue of the application, declared once.
 
-Two a service: ``<service>`` for branches, ``<service>.outcome`` for decide, commit, rollback and acknowledge, each read by
-a worker process of its own. Messages are routed by queue name alone (the anonymous exchange): Redis keeps the bindings of
-named exchanges as data, and after a FLUSHALL it would drop what is published to them without a word.
+Two a service: ``<service>`` for branches, ``<service>.outcome`` for decide, commit, rollback and acknowledge, each
+read by a worker process of its own. Messages are routed by queue name alone (the anonymous exchange): Redis keeps the
+bindings of named exchanges as data, and after a FLUSHALL it would drop what is published to them without a word.
 """
 
 from __future__ import annotations

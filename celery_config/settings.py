@@ -1,7 +1,7 @@
 """Delivery settings, each with its reason.
 
-None of them makes the protocol correct: that is the rows' work. They make it quick: fewer lost and repeated messages, and
-no wait without an end.
+None of them makes the protocol correct: that is the rows' work. They make it quick: fewer lost and repeated messages,
+and no wait without an end.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from typing import Any
 
 from celery_config.queues import declared_queues
 
-#: Seconds after which Redis gives a message that was taken and not acknowledged to somebody else. Longer than any branch
-#: may take (statements are bounded by statement_timeout), short enough that a killed worker's messages come back soon.
+#: Seconds after which Redis gives a message that was taken and not acknowledged to somebody else. Longer than any
+#: branch may take (statements are bounded by statement_timeout), short enough that a killed worker's messages come
+#: back soon.
 VISIBILITY_TIMEOUT = 60
 
 

@@ -94,7 +94,7 @@ def _committed(atomic: AtomicCommit, record: TransactionRecord, made_at: Locate 
 
 def _aborted(atomic: AtomicCommit, record: TransactionRecord) -> ProblemError:
     cause = record.cause or {}
-    members = {
+    members: dict[str, Any] = {
         "branch": cause.get("branch"),
         "reason": cause.get("reason") or cause.get("cause"),
         "transaction": as_json(record, atomic),

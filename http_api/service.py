@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import flask
 from celery import Celery
@@ -64,7 +64,7 @@ def assemble(
     return app
 
 
-def _checks(engine: Engine, package: str) -> dict[str, object]:
+def _checks(engine: Engine, package: str) -> dict[str, Callable[[], None]]:
     def database() -> None:
         with engine.connect() as connection:
             connection.execute(text("SELECT 1"))

@@ -1,5 +1,5 @@
-"""The orders service. Import rule: imports http_api, celery_config, service_roles and atomic_commit; never another service
-(it names another's branches by celery_config.tasks)."""
+"""The orders service. Import rule: imports http_api, celery_config, service_roles and atomic_commit; never another
+service (it names another's branches by celery_config.tasks)."""
 
 from orders_service.app import create_app
 

@@ -18,7 +18,10 @@ _OUTCOME_THREADS = "4"
 
 
 def main(package: str, arguments: Sequence[str] | None = None) -> int:
-    """Start the service `package` (for example ``users_service``) in the role that the command line names."""
+    """Start the service `package` (for example ``users_service``) in the role that the command line names.
+
+    Returns an exit code; for the roles that stay, this process becomes that role and nothing returns.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m {package}", description=f"Start {package}.")
     parser.add_argument("role", choices=("api", "worker", "outcome-worker", "migrate"))
     role = parser.parse_args(arguments).role
@@ -35,7 +38,7 @@ def main(package: str, arguments: Sequence[str] | None = None) -> int:
     service = package.removesuffix("_service")
     argv = _api(package, service) if role == "api" else _worker(package, service, role)
     sys.stdout.flush()
-    os.execv(sys.executable, argv)
+    return os.execv(sys.executable, argv)
 
 
 def _api(package: str, service: str) -> list[str]:

@@ -24,8 +24,8 @@ db = SQLAlchemy(model_class=Base)
 
 
 class User(db.Model):  # type: ignore[name-defined]
-    """A customer. ``removing`` from the acceptance of a removal until its decision, which either deletes the row or makes
-    it ``active`` again; ``removed_by`` names that transaction."""
+    """A customer. ``removing`` from the acceptance of a removal until its decision, which either deletes the row or
+    makes it ``active`` again; ``removed_by`` names that transaction."""
 
     __tablename__ = "users"
 
