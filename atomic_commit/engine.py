@@ -30,6 +30,9 @@ _READ_YOUR_WRITES = 1.0
 #: What a task may raise in the course of things: logged in one line, not as a crash.
 _EXPECTED = (Refused, Conflict, Fenced, Lost)
 
+#: Characters of a result in a log line; the whole of it is in the result backend.
+_SHORT = 120
+
 
 class AtomicCommit:
     """What a service holds in its hand: it coordinates `kinds` and takes part with `branches`.
@@ -107,7 +110,9 @@ class AtomicCommit:
             return self.participant.prepare(self._gid(transaction, attempt, branch.name), branch, handed_on)
 
         run.__doc__ = branch.function.__doc__
-        celery.task(run, name=branch.name, queue=branch_queue(self.service), throws=_EXPECTED)
+        celery.task(
+            run, name=branch.name, queue=branch_queue(self.service), throws=_EXPECTED, resultrepr_maxsize=_SHORT
+        )
 
     def _register_coordinator(self, celery: Celery) -> None:
         def decide(handed_on: HandedOn, transaction: str, attempt: int) -> str:
@@ -121,7 +126,13 @@ class AtomicCommit:
             self.coordinator.acknowledge(UUID(transaction), attempt, branch, Answer(answer))
 
         # decide keeps its result: its AsyncResult is the chain's.
-        celery.task(decide, name=task_name(self.service, "decide"), queue=outcome_queue(self.service), throws=_EXPECTED)
+        celery.task(
+            decide,
+            name=task_name(self.service, "decide"),
+            queue=outcome_queue(self.service),
+            throws=_EXPECTED,
+            resultrepr_maxsize=_SHORT,
+        )
         self._register_outcome_task(celery, "review", review)
         self._register_outcome_task(celery, "acknowledge", acknowledge)
 
@@ -132,6 +143,7 @@ class AtomicCommit:
             queue=outcome_queue(self.service),
             ignore_result=True,  # the rows are the result
             throws=_EXPECTED,
+            resultrepr_maxsize=_SHORT,
         )
 
     def _gid(self, transaction: str, attempt: int, branch: str) -> Gid:

@@ -251,7 +251,12 @@ def record_outcomes(
 
 
 def record_settled_branch(session: Session, transaction: UUID, attempt: int, name: str) -> None:
-    """A participant has answered the outcome of this branch."""
+    """A participant has answered the outcome of this branch.
+
+    Locks the transaction's row first: of two answers that arrive at once, each would otherwise miss the other's
+    uncommitted one, and neither would be the last.
+    """
+    session.execute(select(table.c.id).where(table.c.id == transaction).with_for_update())
     session.execute(
         update(branches_table)
         .where(

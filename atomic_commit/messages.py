@@ -43,10 +43,10 @@ class Messages:
         """
         handed_on: HandedOn = {"prepared": [], "values": record.values}
         which = {"transaction": str(record.id), "attempt": record.attempt}
-        review = self._own("review", which, immutable=True)
+        review = self._own("review", which, task_id=self._own_id(record, "review"), immutable=True)
         links = [self._branch(record, branch, review) for branch in record.current_branches]
         links[0].args = (handed_on,)
-        return self._send(chain(*links, self._own("decide", which, task_id=self._decide_id(record))))
+        return self._send(chain(*links, self._own("decide", which, task_id=self._own_id(record, "decide"))))
 
     def send_outcomes(self, record: TransactionRecord) -> bool:
         """Publish commit or rollback to every participant that still owes an answer. Stops at the first failure."""
@@ -92,8 +92,8 @@ class Messages:
             log.warning("vote of %s can't be read: %s", gid, error)
             return ballot_of(gid, "UNKNOWN", None)
 
-    def _decide_id(self, record: TransactionRecord) -> str:
-        return f"{self._app_name}:{record.id}:{record.attempt}:{self.service}.decide"
+    def _own_id(self, record: TransactionRecord, verb: str) -> str:
+        return f"{self._app_name}:{record.id}:{record.attempt}:{self.service}.{verb}"
 
     def _branch(self, record: TransactionRecord, branch: BranchRecord, review: Signature) -> Signature:
         return self._celery.signature(
@@ -111,8 +111,9 @@ class Messages:
         return self._celery.signature(
             task_name(participant, verb),
             kwargs=which,
+            task_id=f"{self.gid(record, branch)}:{verb}",
             queue=outcome_queue(participant),
-            link=[self._own("acknowledge", which)],
+            link=[self._own("acknowledge", which, task_id=f"{self.gid(record, branch)}:acknowledge")],
         )
 
     def _own(self, verb: str, kwargs: dict[str, Any], **options: Any) -> Signature:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_ready, worker_shutting_down
+from celery.signals import after_setup_logger, worker_ready, worker_shutting_down
 
 from atomic_commit import AtomicCommit
 from atomic_commit.names import outcome_queue
@@ -22,3 +23,9 @@ def run_sweeper_in_outcome_workers(celery: Celery, atomic: AtomicCommit) -> None
     @worker_shutting_down.connect(weak=False)
     def stop(**_: Any) -> None:
         atomic.sweeper.stop()
+
+
+@after_setup_logger.connect(weak=False)
+def one_line_a_task(**_: Any) -> None:
+    """A task is logged when it ends, with how it ended; that it was received is then clear."""
+    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)

@@ -91,4 +91,4 @@ def _log_to_stdout(app: flask.Flask) -> None:
             format="%(asctime)s %(levelname)s %(name)s: %(message)s",
             stream=sys.stdout,
         )
-    app.logger.propagate = True
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # /readyz asks Alembic, which says so every time

@@ -16,6 +16,9 @@ _PORTS = {"users": "5001", "products": "5002", "orders": "5003"}
 _BRANCH_THREADS = "8"
 _OUTCOME_THREADS = "4"
 
+#: Celery warns of workers that run as root because a pickle from the broker would run as root. Ours accept only JSON.
+_NO_ROOT_WARNING = "ignore:You're running the worker with superuser privileges"
+
 
 def main(package: str, arguments: Sequence[str] | None = None) -> int:
     """Start the service `package` (for example ``users_service``) in the role that the command line names.
@@ -51,7 +54,17 @@ def _worker(package: str, service: str, role: str) -> list[str]:
     and heartbeat are talk between workers that nothing here listens to."""
     outcome = role == "outcome-worker"
     return [
-        *(sys.executable, "-m", "celery", "-A", f"{package}.worker:celery", "worker"),
+        *(
+            sys.executable,
+            "-W",
+            _NO_ROOT_WARNING,
+            "-m",
+            "celery",
+            "--quiet",
+            "-A",
+            f"{package}.worker:celery",
+            "worker",
+        ),
         *("--queues", outcome_queue(service) if outcome else branch_queue(service)),
         *("--hostname", f"{outcome_queue(service) if outcome else service}@%h"),
         *("--pool", "threads"),
