@@ -22,6 +22,7 @@ EPILOG = """Settings, from the environment:
 """
 WINDOWS = "Windows has no Redis-protocol server for this: use WSL2, or Docker (compose.yaml)."
 
+ANOTHER_USER = "make it yours, or choose another state folder with EMBEDDED_STATE=…"
 NOT_RUNNING = 3
 
 
@@ -37,6 +38,9 @@ def main(argv: list[str]) -> int:
     except EmbeddedError as error:
         print(f"embedded: {error}", file=sys.stderr)
         return error.exit_code
+    except PermissionError as error:
+        print(f"embedded: {error.filename} belongs to another user: {ANOTHER_USER}", file=sys.stderr)
+        return 2
 
 
 def _run(argv: list[str]) -> int:

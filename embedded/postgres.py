@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SUPERUSER = "postgres"
 SERVER_ENDS_WITHIN = 20.0
-BACKENDS_GO_WITHIN = 5.0
+BACKENDS_GO_WITHIN = 2.0
 
 
 def role_of(service: str) -> str:

@@ -29,7 +29,7 @@ class Run:
     is a zombie its number cannot be given to anybody else, so no stranger is ever hit. For the same reason
     every signal is sent under the lock that reaping takes.
 
-    `on_end` is called from a thread of the run once the process is reaped and its output is read.
+    `on_end` is called from a thread of the run, once the process is reaped and its output is read.
     """
 
     def __init__(
@@ -127,6 +127,10 @@ class Run:
         self.ended.wait()
         return False
 
+    def wait_for_last_words(self) -> None:
+        """After the end: until its output is read, but not long. A helper may hold the pipe for longer."""
+        self._reader.join(0.5)
+
     def _strays(self) -> list[int]:
         """Descendants outside the group, as pid file descriptors (Linux; elsewhere none).
 
@@ -173,8 +177,8 @@ class Run:
                 with self._lock:
                     if self._child.poll() is not None:
                         self._reap()
-        self._reader.join(0.5)  # its last words; a helper of another group may hold the pipe for longer
         self.ended.set()
+        self.wait_for_last_words()
         self._on_end(self)
 
     def _reap(self) -> None:

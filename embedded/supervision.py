@@ -201,5 +201,7 @@ class Kept:
             return
 
     def _failure(self, what: str) -> StartFailed:
+        if self._run is not None and self._run.ended.is_set():
+            self._run.wait_for_last_words()
         said = self.output.tail() or "(it said nothing)"
         return StartFailed(f"{self.name} {what}; its output is in {self.output.path}:\n{said}")

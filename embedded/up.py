@@ -64,6 +64,7 @@ def up() -> int:
         try:
             shop.start()
         except Interrupted:
+            screen.line(LAUNCHER, "stopped before it was up")
             return 0
         screen.lines(LAUNCHER, _welcome(shop, time.monotonic() - began))
         asked.wait()

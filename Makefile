@@ -1,0 +1,90 @@
+# The shop's verbs. `make` alone lists them. Needs GNU make and Python 3.11 or newer; everything else
+# is put into .venv. Another Python: make demo PYTHON=/path/to/python3.12
+
+PYTHON ?= python3
+# Passed on: make demo ARGS=--verbose, make test ARGS="-k restock -x"
+ARGS ?=
+TESTS ?= $(wildcard tests/unit tests/eager tests/broker tests/crash)
+
+VENV := .venv
+PY := $(VENV)/bin/python
+RUNS := $(VENV)/.installed
+DEVELOPS := $(VENV)/.installed-dev
+TYPED := atomic_commit embedded
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo up down status test lint types format clean
+
+help: ## List these verbs
+	@echo "make …"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
+		while IFS='|' read -r verb words; do printf '  %-8s %s\n' "$$verb" "$$words"; done
+
+setup: $(DEVELOPS) ## Make .venv and install what is missing there
+
+demo: $(RUNS) ## Start a shop of its own, show it at work, stop it (some 20 s)
+	@exec $(PY) -m embedded demo $(ARGS)
+
+up: $(RUNS) ## Run the shop here until Ctrl-C
+	@exec $(PY) -m embedded up
+
+down: $(RUNS) ## Stop the shop from another terminal
+	@exec $(PY) -m embedded down
+
+status: $(RUNS) ## Show what runs, and where
+	@$(PY) -m embedded status $(ARGS) || test $$? -eq 3
+
+test: $(DEVELOPS) ## Run the tests; the last lines name what was skipped and why
+	@exec $(PY) -m pytest -ra $(TESTS) $(ARGS)
+
+lint: $(DEVELOPS) ## Check style and format
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+types: $(DEVELOPS) ## Check types
+	@exec $(PY) -m mypy $(TYPED)
+
+format: $(DEVELOPS) ## Put the code into format, with the lint that repairs itself
+	@$(PY) -m ruff check --fix-only --quiet .
+	@exec $(PY) -m ruff format .
+
+clean: ## Stop the shop; remove .venv, caches and the shop's data (.embedded)
+	@if [ -x $(PY) ] && [ -e .embedded ]; then EMBEDDED_STATE=.embedded $(PY) -m embedded down; fi
+	@rm -rf $(VENV) .embedded .pytest_cache .mypy_cache .ruff_cache
+	@find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# .venv. A stamp is newer than the requirements that it says are installed.
+
+ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+FAIL := fail() { echo "$$*" >&2; exit 1; }
+
+define install
+	@echo "installing $< into $(VENV) …"
+	@$(PY) -m pip install --disable-pip-version-check --no-input --progress-bar off -r $< \
+		>$(VENV)/pip.log 2>&1 || { cat $(VENV)/pip.log; echo "pip could not install $<: see above"; exit 1; } >&2
+	@touch $@
+endef
+
+$(RUNS): requirements.txt $(VENV)/.made
+	$(install)
+
+$(DEVELOPS): requirements-dev.txt $(RUNS)
+	$(install)
+
+# A .venv that works is kept. One that is half made, or whose Python has gone, is made anew.
+$(VENV)/.made: $(PY)
+	@$(FAIL); set -e; \
+	if ! $(PY) -c '$(ENOUGH)' 2>/dev/null || ! $(PY) -m pip --version >/dev/null 2>&1; then \
+		command -v "$(PYTHON)" >/dev/null || \
+			fail "No $(PYTHON) here: install Python 3.11 or newer, or say which: make PYTHON=/path/to/python3"; \
+		version=$$("$(PYTHON)" -V 2>&1) && "$(PYTHON)" -c '$(ENOUGH)' || \
+			fail "$(PYTHON) is $$version, too old: install Python 3.11, or say which: make PYTHON=/path/to/python3"; \
+		"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || \
+			fail "$(PYTHON) has no venv module: install it (Debian, Ubuntu: apt-get install python3-venv), or say PYTHON=…"; \
+		echo "making $(VENV) with $$version …"; \
+		"$(PYTHON)" -m venv --clear $(VENV); \
+	fi
+	@touch $@
+
+$(PY): ;

@@ -1,0 +1,74 @@
+"""The names that services call each other's branches by: each is offered, each is used, always in one order."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+import celery_config.tasks
+from atomic_commit import Branches, TransactionKind
+from atomic_commit.names import service_of
+from orders_service.branches import branches as orders
+from orders_service.cancel_order import cancel_order
+from orders_service.place_order import place_order
+from products_service.branches import branches as products
+from users_service.branches import branches as users
+from users_service.remove_user import remove_user
+
+NAMES = {key: value for key, value in vars(celery_config.tasks).items() if key.isupper()}
+OFFERED: dict[str, Branches] = {"users": users, "products": products, "orders": orders}
+KINDS = (remove_user, place_order, cancel_order)
+
+#: the one global order in which locks are taken
+LOCK_ORDER = ("users", "orders", "products")
+
+each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+
+
+@pytest.mark.parametrize("name", NAMES.values())
+def test_every_name_is_a_branch_that_its_service_offers(name: str) -> None:
+    assert name in OFFERED[service_of(name)].declared
+
+
+@pytest.mark.parametrize("service", OFFERED)
+def test_every_branch_that_a_service_offers_has_a_name_for_the_others(service: str) -> None:
+    assert set(OFFERED[service].declared) <= set(NAMES.values())
+    assert all(service_of(name) == service for name in OFFERED[service].declared)
+
+
+@pytest.mark.parametrize(("constant", "name"), NAMES.items())
+def test_the_constant_spells_the_name(constant: str, name: str) -> None:
+    assert constant == name.replace(".", "_").upper()
+
+
+@each_kind
+def test_a_transaction_names_only_branches_that_somebody_offers(kind: TransactionKind) -> None:
+    assert set(kind.branches) <= set(NAMES.values())
+
+
+@each_kind
+def test_branches_come_in_the_one_global_lock_order(kind: TransactionKind) -> None:
+    positions = [LOCK_ORDER.index(service_of(branch)) for branch in kind.branches]
+    assert positions == sorted(positions), kind.branches
+
+
+def test_no_name_is_left_over() -> None:
+    assert {branch for kind in KINDS for branch in kind.branches} == set(NAMES.values())
+
+
+def test_the_names_of_the_transactions_differ() -> None:
+    assert len({kind.name for kind in KINDS}) == len(KINDS)
+
+
+@pytest.mark.parametrize("service", OFFERED)
+def test_every_branch_says_in_a_sentence_what_it_does(service: str) -> None:
+    for branch in OFFERED[service].declared.values():
+        assert inspect.getdoc(branch.function), branch.name
+
+
+@each_kind
+def test_each_transaction_stands_in_one_file_with_begin_commit_and_abort(kind: TransactionKind) -> None:
+    assert kind.begin.__module__ == kind.commit.__module__
+    if kind is not place_order:  # which marks nothing at its beginning, so it has nothing to take back
+        assert kind.abort.__module__ == kind.begin.__module__
