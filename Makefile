@@ -22,6 +22,7 @@ help: ## List these verbs
 		while IFS='|' read -r verb words; do printf '  %-8s %s\n' "$$verb" "$$words"; done
 
 setup: $(DEVELOPS) ## Make .venv and install what is missing there
+	@echo "$(VENV) is ready"
 
 demo: $(RUNS) ## Start a shop of its own, show it at work, stop it (some 20 s)
 	@exec $(PY) -m embedded demo $(ARGS)

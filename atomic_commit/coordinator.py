@@ -17,13 +17,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
 from atomic_commit import journal
 from atomic_commit.database import told_apart
 from atomic_commit.declare import TransactionKind, Values
-from atomic_commit.errors import AtomicCommitError, Impossible, KeyReused
+from atomic_commit.errors import AtomicCommitError, Conflict, Impossible, KeyReused, Lost, is_lost
 from atomic_commit.journal import IdempotencyKey, Outcome, State, TransactionRecord
 from atomic_commit.limits import Limits
 from atomic_commit.messages import Messages
@@ -45,24 +45,52 @@ class Coordinator:
     def begin(self, kind_name: str, arguments: Values, key: IdempotencyKey | None = None) -> TransactionRecord:
         """Accept a transaction, or join the one that was accepted under the same idempotency key.
 
-        Raises Refused or Missing (the kind's begin said no), Conflict (a row was locked for too long), Lost (the
-        database went away: accepted or not, nobody knows; an idempotency key finds out), KeyReused. But for Lost,
-        nothing was accepted and nothing is left behind.
+        Raises Refused or Missing (the kind's begin said no), Conflict (a row was locked for too long), KeyReused, or
+        Lost. Then nothing was accepted and nothing is left behind, but for a Lost that names a transaction: the
+        database went away during the commit, and whether it was accepted only that transaction's URL can tell.
         """
         kind, transaction = self._kinds[kind_name], uuid4()
         if key and (earlier := self._joined(key)):
             return earlier
         try:
-            with told_apart(), Session(self._engine) as session:
-                values = kind.begin(session, transaction, arguments)
-                self._accept(session, transaction, kind, values, key)
-                session.commit()
+            record = self._accepted(kind, transaction, arguments, key)
         except (AtomicCommitError, IntegrityError):
             # A request with the same key may have won the race in the meantime: then this one joins it.
             if key and (earlier := self._joined(key)):
                 return earlier
             raise
-        return self._dispatched(transaction)
+        self._send_attempt(record)
+        return record
+
+    def _accepted(
+        self, kind: TransactionKind, transaction: UUID, arguments: Values, key: IdempotencyKey | None
+    ) -> TransactionRecord:
+        """The local transaction of begin."""
+        with told_apart(), Session(self._engine) as session:
+            values = kind.begin(session, transaction, arguments)
+            self._accept(session, transaction, kind, values, key)
+            record = self._in(session, transaction)
+            try:
+                session.commit()
+            except DBAPIError as error:
+                if not is_lost(error):
+                    raise
+                if not self._was_accepted(transaction, kind, error):
+                    raise Conflict("the database went away before it was accepted") from error
+        return record
+
+    def _was_accepted(self, transaction: UUID, kind: TransactionKind, error: DBAPIError) -> bool:
+        """Whether a begin whose commit was not answered has happened.
+
+        Reading would not tell: the server may still be at it. So the row's place is taken by a settled one: while the
+        lost begin is under way that insertion waits for it, and once it has succeeded the begin can't happen any more.
+        Raises Lost where the database stays away: then only the transaction's URL will tell.
+        """
+        try:
+            with told_apart(), Session(self._engine) as session, session.begin():
+                return not journal.take_place(session, transaction, kind.name)
+        except (Lost, Conflict) as again:
+            raise Lost(str(error.orig).strip(), transaction) from again
 
     def _accept(
         self, session: Session, transaction: UUID, kind: TransactionKind, values: Values, key: IdempotencyKey | None
@@ -86,17 +114,16 @@ class Coordinator:
             raise KeyReused("This Idempotency-Key was used before with another request.")
         return earlier
 
-    def _dispatched(self, transaction: UUID) -> TransactionRecord:
-        """Publish the current attempt of a transaction whose row says that it is dispatched."""
-        record = self.read(transaction)
-        self._send_attempt(record)
-        return record
-
     def _send_attempt(self, record: TransactionRecord) -> bool:
+        """Publish the current attempt of a transaction whose row says that it is dispatched. Never raises: what is
+        accepted stays accepted, and recovery finds what was not sent."""
         if self._messages.send_attempt(record):
             return True
-        with Session(self._engine) as session, session.begin():
-            journal.mark_unpublished(session, record.id, record.attempt, self._limits.look_after)
+        try:
+            with Session(self._engine) as session, session.begin():
+                journal.mark_unpublished(session, record.id, record.attempt, self._limits.look_after)
+        except DBAPIError as error:
+            log.warning("%s: not sent, and that could not be noted: %s", record.id, error.orig)
         return False
 
     # ---- decide
@@ -237,11 +264,12 @@ class Coordinator:
         record = self.read(transaction)
         if record.decided:
             return self._settle(record)
-        if not record.dispatched:
-            return self._next_attempt(record)
         if unwatched:
             with Session(self._engine) as session, session.begin():
-                journal.extend_patience(session, record.id, record.attempt, self._limits.patience_of(record.attempt))
+                journal.restart_clocks(session, record.id, record.attempt, self._limits.patience_of(record.attempt))
+            record = self.read(transaction)
+        if not record.dispatched:
+            return self._next_attempt(record)
         self.decide(record.id, record.attempt)
         return True
 
@@ -276,7 +304,10 @@ class Coordinator:
     def read(self, transaction: UUID) -> TransactionRecord:
         """The transaction as the journal has it. Raises Impossible for one that was never accepted here."""
         with Session(self._engine) as session:
-            record = journal.read(session, transaction)
+            return self._in(session, transaction)
+
+    def _in(self, session: Session, transaction: UUID) -> TransactionRecord:
+        record = journal.read(session, transaction)
         if record is None:
             raise Impossible(f"transaction {transaction} is not in this journal")
         return record

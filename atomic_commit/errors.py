@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -54,7 +56,14 @@ class Fenced(AtomicCommitError):
 
 
 class Lost(AtomicCommitError):
-    """Nobody knows whether it happened (the connection went away in the middle). Only rows can tell; recovery asks."""
+    """Nobody knows whether it happened (the connection went away in the middle). Only rows can tell; recovery asks.
+
+    ``transaction`` is the id of the transaction whose begin it was, where that is what nobody knows.
+    """
+
+    def __init__(self, detail: str, transaction: UUID | None = None) -> None:
+        super().__init__(detail)
+        self.transaction = transaction
 
 
 class KeyReused(AtomicCommitError):

@@ -156,6 +156,28 @@ def insert_transaction(
     )
 
 
+def take_place(session: Session, transaction: UUID, kind: str) -> bool:
+    """Take the place of a transaction that may or may not have begun, with a settled row. False if it had begun."""
+    return _changed(
+        session,
+        insert(table)
+        .values(
+            id=transaction,
+            kind=kind,
+            state=State.ABORTED,
+            attempt=1,
+            dispatched=False,
+            values={},
+            cause={"branch": "begin", "cause": "lost", "reason": "lost", "detail": "begin was lost", "field": None},
+            deadline=_now,
+            patience_until=_now,
+            decided_at=_now,
+            settled_at=_now,
+        )
+        .on_conflict_do_nothing(),
+    )
+
+
 def insert_branches(session: Session, transaction: UUID, attempt: int, task_ids: Mapping[str, str]) -> None:
     """Record the branches of an attempt (name → task id, in order). Repeating it changes nothing."""
     session.execute(
@@ -326,9 +348,13 @@ def make_all_due(session: Session) -> None:
     session.execute(update(table).where(table.c.next_look_at > _now).values(next_look_at=_now))
 
 
-def extend_patience(session: Session, transaction: UUID, attempt: int, patience: float) -> None:
-    """Start the attempt's patience anew, because nobody was there to listen."""
-    session.execute(update(table).where(_undecided(transaction, attempt)).values(patience_until=_in(patience)))
+def restart_clocks(session: Session, transaction: UUID, attempt: int, patience: float) -> None:
+    """Start the attempt's patience anew and leave time before the deadline, because nobody was there to listen."""
+    session.execute(
+        update(table)
+        .where(_undecided(transaction, attempt))
+        .values(patience_until=_in(patience), deadline=func.greatest(table.c.deadline, _in(4 * patience)))
+    )
 
 
 def record_quarantine(session: Session, transaction: UUID, error: str) -> None:

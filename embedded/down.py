@@ -15,7 +15,7 @@ from embedded.lock import StateLock
 from embedded.settings import state_folder
 from embedded.status import Recorded, read_status
 
-ENDS_WITHIN = 120.0
+ENDS_WITHIN = 180.0
 """Seconds: longer than every phase of a stop with its patience."""
 
 

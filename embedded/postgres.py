@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 SUPERUSER = "postgres"
+PREPARED_TRANSACTIONS = "POSTGRES_MAX_PREPARED_TRANSACTIONS"
+MOST = 10_000
 SERVER_ENDS_WITHIN = 20.0
 BACKENDS_GO_WITHIN = 2.0
 
@@ -53,11 +55,9 @@ class Postgres:
         self._settings = {
             "listen_addresses": HOST,
             "unix_socket_directories": "",  # TCP only: a socket's path has a length limit that folders exceed
-            "max_connections": whole_number(environment, "POSTGRES_MAX_CONNECTIONS", 300, 10_000),
+            "max_connections": whole_number(environment, "POSTGRES_MAX_CONNECTIONS", 300, MOST),
             # 0 is PostgreSQL's own default, and that of most managed servers: no prepared transactions
-            "max_prepared_transactions": whole_number(
-                environment, "POSTGRES_MAX_PREPARED_TRANSACTIONS", 200, 10_000
-            ),
+            "max_prepared_transactions": whole_number(environment, PREPARED_TRANSACTIONS, 200, MOST),
             "log_line_prefix": "",
             "log_checkpoints": "off",
             "logging_collector": "off",

@@ -35,10 +35,8 @@ class RabbitMQ:
         self._epmd = epmd
         self._folder = state / "rabbitmq"
         self.port, self._dist_port, self._epmd_port = ports.rabbitmq, ports.rabbitmq_dist, ports.epmd
-        others = {
-            name: environment[name] for name in environment if not name.startswith(("RABBITMQ_", "ERL_"))
-        }
-        self._environment = {**others, **self._settings()}
+        others = [name for name in environment if not name.startswith(("RABBITMQ_", "ERL_"))]
+        self._environment = {**{name: environment[name] for name in others}, **self._settings()}
 
     def programs(self) -> tuple[Program, Program]:
         """The port mapper, and the server that needs it. Makes their folder."""

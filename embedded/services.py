@@ -12,6 +12,8 @@ from embedded.settings import HOST
 from embedded.supervision import Program
 
 ROLES = ("api", "worker", "outcome-worker")
+API_PATIENCE = 40.0
+"""Longer than a client may wait for a decision: who waits is still answered (see the APIs' own stop)."""
 WORKER_READY = " ready."
 """In the line that Celery logs once a worker takes tasks."""
 
@@ -63,7 +65,7 @@ def _service_program(service: str, role: str, port: int, around: Surroundings) -
             folder=around.folder,
             is_ready=lambda run: _status_of(port, "/readyz") == http.HTTPStatus.OK,
             port=port,
-            patience=10.0,
+            patience=API_PATIENCE,
         )
     return Program(
         name=f"{service}-{role}",

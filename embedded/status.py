@@ -78,10 +78,12 @@ def as_json(status: Status | None) -> str:
     """For programs. The pid of a process that does not run at this moment is null."""
     if status is None:
         return json.dumps({"processes": [], "databases": {}, "broker": None})
-    processes = [
-        {"name": one.name, "pid": one.pid if one.runs else None, "port": one.port} for one in status.processes
-    ]
+    processes = [_for_programs(one) for one in status.processes]
     return json.dumps({**asdict(status), "processes": processes, "launcher": status.launcher.pid}, indent=1)
+
+
+def _for_programs(one: Recorded) -> dict[str, str | int | None]:
+    return {"name": one.name, "pid": one.pid if one.runs else None, "port": one.port}
 
 
 def as_table(status: Status) -> str:

@@ -10,7 +10,8 @@ Outside an order is placed or refused, inside a transaction is committed or abor
 | not decided within the wait           | 202 + `Location: /transactions/{id}`; stays accepted          |
 | refused before it was accepted        | 409, or 404 for what does not exist; no transaction was begun |
 | a row locked for too long, before     | 503 `conflict-busy` + `Retry-After`; nothing was accepted     |
-| the database away, before or while    | 503 `unavailable`; with an `Idempotency-Key` ask again safely |
+| the database away before              | 503 `unavailable` + `Retry-After`; nothing was accepted       |
+| the database away while accepting     | 504 `outcome-unknown` with the transaction's URL, which tells |
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def run(
     except KeyReused as error:
         raise ProblemError("idempotency-key-reused", str(error)) from error
     except Lost as error:
-        raise ProblemError("unavailable", "The database does not answer now.") from error
+        raise _lost(error) from error
     response = _answer(atomic, record, made_at)
     response.headers.update(preference.headers)
     response.headers["Vary"] = "Prefer"
@@ -115,6 +116,18 @@ def _not_accepted(atomic: AtomicCommit, kind: str, refusal: Refused) -> ProblemE
         branch=f"{atomic.service}.{kind}",
         reason=refusal.reason,
         transaction=as_json(other, atomic) if other else None,
+    )
+
+
+def _lost(error: Lost) -> ProblemError:
+    if error.transaction is None:
+        return ProblemError("unavailable", "Nothing was accepted: the database does not answer now.")
+    url = url_of(error.transaction)
+    return ProblemError(
+        "outcome-unknown",
+        f"The database went away while it accepted the request. {url} will tell: 404 means that it did not.",
+        headers={"Location": url},
+        transaction={"id": str(error.transaction), "url": url},
     )
 
 

@@ -19,6 +19,7 @@ which is also a page of this very API that explains the type. What has no type o
 | a row lock or a serialization conflict                  | conflict-busy           | 503    |
 | given up after its retries                              | aborted                 | 503    |
 | the database (or something else it needs) is away       | unavailable             | 503    |
+| the database went away in the middle of accepting       | outcome-unknown         | 504    |
 """
 
 from __future__ import annotations
@@ -143,6 +144,15 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
             "The service cannot answer now",
             "Something the service needs, mostly its database, does not answer. Repeat after `Retry-After`;"
             " with an Idempotency-Key if it changes something, since perhaps only the answer was lost.",
+            retry_after=5,
+        ),
+        ProblemType(
+            "outcome-unknown",
+            504,
+            "Nobody knows yet whether it was accepted",
+            "The database went away while it accepted the request. The transaction's URL tells, once the database"
+            " is back: 404 means that it was not accepted and never will be. With an Idempotency-Key it is safe"
+            " to repeat the request at once.",
             retry_after=5,
         ),
     )

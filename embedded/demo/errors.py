@@ -1,0 +1,15 @@
+"""How the demo ends when the shop does not do what the story tells."""
+
+from __future__ import annotations
+
+from embedded.errors import EmbeddedError
+
+
+class DemoFailed(EmbeddedError):
+    """Something else happened than what the story tells. `service`: whose logs may say why; None: everybody's."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, service: str | None = None) -> None:
+        super().__init__(message)
+        self.service = service

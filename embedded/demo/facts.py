@@ -1,0 +1,133 @@
+"""What the demo sees: users, products, orders, transactions. Plain values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class User:
+    id: int
+    name: str
+    status: str
+
+
+@dataclass(frozen=True)
+class Product:
+    id: int
+    name: str
+    stock: int
+    capacity: int | None
+
+
+@dataclass(frozen=True)
+class Order:
+    """`lines`: product id → quantity."""
+
+    id: int
+    user_id: int
+    status: str
+    lines: Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the three APIs say, each row under its id."""
+
+    users: Mapping[int, User]
+    products: Mapping[int, Product]
+    orders: Mapping[int, Order]
+
+    def quantity(self, product: int, status: str) -> int:
+        """How much of a product the orders of this status hold."""
+        held: Counter[int] = Counter()
+        for order in self.orders.values():
+            if order.status == status:
+                held.update(order.lines)
+        return held[product]
+
+    def orders_of(self, user: int, status: str) -> list[int]:
+        """Ids, the oldest first."""
+        return sorted(o.id for o in self.orders.values() if o.user_id == user and o.status == status)
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One branch of one attempt, as the coordinator tells it."""
+
+    name: str
+    attempt: int
+    queue: str
+    task_id: str
+    vote: str | None
+    outcome: str | None
+    dispatched_at: datetime
+    decided_at: datetime | None
+    settled_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """A transaction as its coordinator tells it."""
+
+    id: str
+    state: str
+    attempt: int
+    settled: bool
+    created_at: datetime
+    decided_at: datetime | None
+    settled_at: datetime | None
+    branches: tuple[Branch, ...]
+
+    @classmethod
+    def from_json(cls, said: dict[str, Any]) -> Self:
+        """From an answer's `transaction`, or from `GET /transactions/{id}`."""
+        names = ("created_at", "decided_at", "settled_at")
+        moments = {name: moment(said[name]) for name in names}
+        plain = {name: said[name] for name in ("id", "state", "attempt", "settled")}
+        return cls(**plain, **moments, branches=tuple(_branch(one) for one in said["branches"]))
+
+    def of_attempt(self, attempt: int) -> list[Branch]:
+        """The branches of one attempt, in chain order."""
+        return [branch for branch in self.branches if branch.attempt == attempt]
+
+    def milliseconds_to(self, then: datetime | None) -> str:
+        """From the moment of its acceptance, for people."""
+        return f"{(then - self.created_at).total_seconds() * 1000:.0f} ms" if then else "not yet"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One link of a chain, with what its AsyncResult says."""
+
+    id: str
+    queue: str
+    status: str
+
+    @property
+    def name(self) -> str:
+        return self.id.rpartition(":")[2]
+
+
+@dataclass(frozen=True, order=True)
+class Event:
+    """Something that happened, and who saw it."""
+
+    at: datetime
+    what: str
+    seen_in: str
+
+
+def moment(text: str | None) -> datetime | None:
+    """From an RFC 3339 timestamp."""
+    return datetime.fromisoformat(text) if text else None
+
+
+def _branch(said: dict[str, Any]) -> Branch:
+    plain = {name: said[name] for name in ("name", "attempt", "queue", "task_id", "vote", "outcome")}
+    names = ("dispatched_at", "decided_at", "settled_at")
+    return Branch(**plain, **{name: moment(said[name]) for name in names})  # type: ignore[arg-type]

@@ -1,0 +1,175 @@
+"""The demo's command line: a shop in a temporary folder on free ports, and nothing of either afterwards."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from queue import SimpleQueue
+from types import FrameType
+
+from embedded import up
+from embedded.demo.errors import DemoFailed
+from embedded.demo.screen import Screen
+from embedded.demo.story import Story
+from embedded.errors import EmbeddedError
+from embedded.shop import Shop
+
+PROMISE_BROKEN = 1
+INTERRUPTED = 130
+TAIL_LINES = 12
+
+
+def main(argv: list[str]) -> int:
+    """Returns 0 when everything shown is what the design promises, 1 when not, 130 after Ctrl-C."""
+    asked = _parser().parse_args(argv)
+    screen = Screen(plain_progress=asked.verbose)
+    log = up.Screen(sys.stderr).line if asked.verbose else None
+    began = time.monotonic()
+    with _own_folder() as folder, _Interrupts() as interrupts:
+        shop = Shop(folder, flower=False, log=log)
+        interrupts.watch_over(shop)
+        try:
+            code = _run(shop, screen, interrupts)
+        except (_Interrupted, EmbeddedError) as error:
+            if not interrupts.came:
+                raise
+            screen.say(f"interrupted: everything is stopped{_unless_plain(error)}")
+            return INTERRUPTED
+    screen.say(f"Stopped, and its folder removed. All of it took {time.monotonic() - began:.0f} s.")
+    return code
+
+
+def _unless_plain(error: BaseException) -> str:
+    return f" ({error})" if isinstance(error, DemoFailed) else ""
+
+
+def _run(shop: Shop, screen: Screen, interrupts: _Interrupts) -> int:
+    began = time.monotonic()
+    try:
+        with screen.working("starting PostgreSQL, Valkey and three services of three processes each"):
+            shop.start()
+        screen.say(f"The shop is up after {time.monotonic() - began:.1f} s, in a folder of its own.")
+        with interrupts.raised():
+            return _tell(shop, screen)
+    finally:
+        with screen.working("stopping"):
+            shop.stop()
+
+
+def _tell(shop: Shop, screen: Screen) -> int:
+    story = Story(shop, screen)
+    try:
+        if story.tell():
+            screen.say("Everything is as promised.", "bold green")
+            return 0
+        _show_logs(shop, screen, None)
+        broken = sum(not check.kept for check in story.checks)
+        screen.say(f"{broken} promises were broken.", "bold red")
+        return PROMISE_BROKEN
+    except DemoFailed as error:
+        _show_logs(shop, screen, error.service)
+        raise
+    finally:
+        story.view.close()
+
+
+def _show_logs(shop: Shop, screen: Screen, service: str | None) -> None:
+    """The last words of one service's processes (None: of all) and of the launcher."""
+    wanted = [name for name in shop.names if "-" in name and name.startswith(service or "")]
+    for name in [*wanted, "launcher"]:
+        lines = shop.log_of(name).splitlines()[-TAIL_LINES:]
+        if lines:
+            screen.say(f"\n{name} said last:", "bold")
+            screen.say("\n".join(f"  {line}" for line in lines))
+
+
+@contextmanager
+def _own_folder() -> Iterator[Path]:
+    """A folder for all data, removed at the end.
+
+    Others may pass through it, not look into it: where root has to run PostgreSQL as somebody else, that account
+    must reach its data below.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="shop-demo-"))
+    try:
+        folder.chmod(0o711)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Interrupted(BaseException):
+    """Ctrl-C, or another signal that asks for the end, while the story is told."""
+
+
+class _Interrupts:
+    """Within: the first signal ends the start or the story, the shop is then stopped; the next kills what is left.
+
+    Start and stop must not be torn in their middle, so an exception is raised only inside `raised`; otherwise a thread
+    tells the shop.
+    """
+
+    def __init__(self) -> None:
+        self.came = False
+        self._raise = False
+        self._signals: SimpleQueue[int] = SimpleQueue()
+        self._shop: Shop | None = None
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> _Interrupts:
+        for sig in up.STOPPING:
+            if signal.getsignal(sig) != signal.SIG_IGN:
+                self._before[sig] = signal.signal(sig, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for sig, handler in self._before.items():
+            signal.signal(sig, handler)  # type: ignore[arg-type]
+
+    def watch_over(self, shop: Shop) -> None:
+        """From now on signals are for this shop."""
+        self._shop = shop
+        threading.Thread(target=self._act, args=(shop,), daemon=True).start()
+
+    @contextmanager
+    def raised(self) -> Iterator[None]:
+        """Within: the first signal raises."""
+        self._raise = True
+        try:
+            if self.came:
+                raise _Interrupted
+            yield
+        finally:
+            self._raise = False
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        first, self.came = not self.came, True
+        self._signals.put(number)
+        if first and self._raise:
+            self._raise = False
+            raise _Interrupted
+
+    def _act(self, shop: Shop) -> None:
+        self._signals.get()
+        shop.interrupt()
+        while True:
+            self._signals.get()
+            with suppress(EmbeddedError):
+                shop.kill_all()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m embedded demo",
+        description="Start a whole shop in a temporary folder on free ports, show it at work, and stop it.",
+    )
+    parser.add_argument("--verbose", action="store_true", help="print what the processes say, on standard error")
+    return parser

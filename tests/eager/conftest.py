@@ -1,0 +1,110 @@
+"""One PostgreSQL for all tests of this folder, one shop on it, and what must hold after each of them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from eager_shop import Shop
+
+from atomic_commit.messages import Messages
+from celery_config.queues import SERVICES
+from embedded.output import Output
+from embedded.postgres import Postgres, role_of
+from embedded.settings import free_port
+from embedded.supervision import Kept
+from service_roles.migrate import upgrade
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "leaves(*what): the test ends with 'undecided' or 'unsettled' transactions, something 'prepared', or "
+        "'unbalanced' stock, and means to",
+    )
+    config.addinivalue_line("markers", "loud: the test makes something happen that must be logged as an error")
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A server of our own with an empty database for each service."""
+    state = tmp_path_factory.mktemp("postgres")
+    said: list[str] = []
+    server = Postgres(state, free_port(), os.environ, said.append)
+    server.prepare()
+    kept = Kept(server.program(), Output("postgres", state / "logs", None), say=said.append, changed=lambda: None)
+    kept.start()
+    try:
+        kept.wait_ready(60)
+        server.provide_databases()
+        yield server
+    finally:
+        kept.end()
+
+
+def database_url(postgres: Postgres, service: str) -> str:
+    return postgres.url(service, role_of(service))
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres: Postgres) -> Postgres:
+    """Every database at its newest version, by the command that every installation uses."""
+    with pytest.MonkeyPatch.context() as patch:
+        for service in SERVICES:
+            patch.setenv("DATABASE_URL", database_url(postgres, service))
+            assert upgrade(f"{service}_service") == 0
+    return postgres
+
+
+@pytest.fixture(scope="session")
+def the_shop(migrated: Postgres) -> Iterator[Shop]:
+    shop = Shop(
+        {service: database_url(migrated, service) for service in SERVICES},
+        {service: migrated.admin_url(service) for service in SERVICES},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Messages, "_send", lambda messages, signature: shop.post.carry(messages, signature))
+        yield shop
+    shop.close()
+
+
+@pytest.fixture
+def shop(the_shop: Shop, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[Shop]:
+    """An empty shop. After the test everything is decided and settled, and nothing came from nothing or got lost."""
+    the_shop.clear()
+    yield the_shop
+    failed = getattr(request.node, "failed_in_call", False)
+    if failed:
+        return  # one reason is enough
+    may = {what for marker in request.node.iter_markers("leaves") for what in marker.args}
+    the_shop.post.mode = "delivers"
+    tell = the_shop.tell
+    assert "prepared" in may or not the_shop.prepared(), tell()
+    assert "undecided" in may or not the_shop.undecided(), tell()
+    assert may & {"undecided", "unsettled"} or not the_shop.unsettled(), tell()
+    assert "unbalanced" in may or not the_shop.imbalance(), f"{the_shop.imbalance()}\n{tell()}"
+    if not request.node.get_closest_marker("loud"):
+        errors = [r.getMessage() for r in caplog.get_records("call") if r.levelno >= logging.ERROR]
+        assert not errors, "\n".join(errors)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report = yield
+    if report.when == "call":
+        item.failed_in_call = report.failed  # type: ignore[attr-defined]
+    return report
+
+
+@pytest.fixture
+def user(shop: Shop) -> int:
+    return shop.add_user("Ada")
+
+
+@pytest.fixture
+def teapot(shop: Shop) -> int:
+    """Ten in stock, no limit of the warehouse."""
+    return shop.add_product("teapot", stock=10, price=1999)

@@ -1,0 +1,435 @@
+"""The whole shop in one process: three Flask apps, one eager Celery app, three real databases; and words to speak of it.
+
+What a test says is said in the shop's words (``place_order``, ``stock_of``, ``prepared``). Three things are the test's
+own to decide, because nothing here happens by itself:
+
+``shop.post``          whether messages are delivered (at once, in this thread), lost, or can't even be sent;
+``shop.time_passes``   the clocks of the journals, which are the databases' and are moved instead of waited for;
+``shop.sweep``         recovery, which in a real shop every outcome worker does by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import flask
+import psycopg2
+import sqlalchemy as sa
+from celery import Celery
+from kombu.exceptions import OperationalError as BrokerAway
+from werkzeug.test import TestResponse
+
+from atomic_commit import AtomicCommit, Limits, TransactionRecord
+from atomic_commit.journal import State
+from atomic_commit.messages import Messages
+from atomic_commit.names import Gid, service_of
+from celery_config.queues import SERVICES
+from orders_service import create_app as create_orders
+from products_service import create_app as create_products
+from users_service import create_app as create_users
+
+#: Short where a test waits for real (locks), as in production where the journals' clocks are moved.
+LIMITS = Limits(lock_timeout=0.2, branch_row_timeout=0.1)
+
+TABLES = {
+    "users": "users",
+    "products": "products",
+    "orders": "orders, order_lines",
+}
+
+
+def eager_celery() -> Celery:
+    """One Celery app for all three services, whose tasks run where they are called."""
+    celery = Celery("shop-in-one-process", set_as_current=False)
+    celery.conf.update(
+        task_always_eager=True,
+        task_store_eager_result=True,
+        result_backend="cache+memory://",
+        task_serializer="json",
+        result_serializer="json",
+        accept_content=["json"],
+    )
+    return celery
+
+
+class Post:
+    """The way between the services. A message is delivered in the thread that sends it, unless the test says else."""
+
+    def __init__(self) -> None:
+        self.mode = "delivers"
+        self.lost: list[str] = []
+        self._send = Messages._send
+
+    def carry(self, messages: Messages, signature: Any) -> bool:
+        """In place of ``Messages._send``. A broker takes a message whatever its task will do, so an eager task's
+        exception (which Celery lets through from a chain) is no failure to send."""
+        if self.mode == "loses":
+            self.lost.append(str(signature["task"]))
+            return True
+        if self.mode == "refuses":
+            return self._send(messages, _Undeliverable(signature))
+        self._send(messages, signature)
+        return True
+
+    @contextlib.contextmanager
+    def loses(self) -> Iterator[None]:
+        """Every message is taken and never seen again. So is it also where the sender dies right after sending."""
+        with self._as("loses"):
+            yield
+
+    @contextlib.contextmanager
+    def refuses(self) -> Iterator[None]:
+        """The broker can't be reached."""
+        with self._as("refuses"):
+            yield
+
+    @contextlib.contextmanager
+    def _as(self, mode: str) -> Iterator[None]:
+        before, self.mode = self.mode, mode
+        try:
+            yield
+        finally:
+            self.mode = before
+
+
+class _Undeliverable:
+    def __init__(self, signature: Any) -> None:
+        self._signature = signature
+
+    def get(self, name: str) -> Any:
+        return self._signature.get(name)
+
+    def apply_async(self) -> None:
+        raise BrokerAway("no route to the broker")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer, which tells all of itself when an assertion fails."""
+
+    request: str
+    response: TestResponse = field(repr=False)
+
+    @property
+    def status(self) -> int:
+        return self.response.status_code
+
+    @property
+    def headers(self) -> Any:
+        return self.response.headers
+
+    @property
+    def json(self) -> Any:
+        return self.response.get_json(force=True)
+
+    def __repr__(self) -> str:
+        return f"\n{self.request}\n→ {self.response.status}\n{self.headers}{self.response.get_data(as_text=True)}"
+
+    def expect(self, status: int) -> Answer:
+        assert self.status == status, f"expected {status}:{self!r}"
+        return self
+
+    def problem(self, status: int, kind: str) -> dict[str, Any]:
+        """The problem, which has to be well formed and of this status and type."""
+        self.expect(status)
+        assert self.response.mimetype == "application/problem+json", self
+        body: dict[str, Any] = self.json
+        assert body["type"] == f"/problems/{kind}", self
+        assert body["status"] == status, self
+        assert body["title"], self
+        assert body["detail"], self
+        if status == 503:
+            assert int(self.headers["Retry-After"]) > 0, self
+        return body
+
+
+class Shop:
+    """Three services, ready to be asked over HTTP, and looked at from behind."""
+
+    def __init__(self, urls: dict[str, str], admin_urls: dict[str, str]) -> None:
+        self.urls, self.admin_urls = urls, admin_urls
+        self.celery = eager_celery()
+        self.post = Post()
+        self.apps: dict[str, flask.Flask] = {
+            service: create(url=_with_driver(urls[service]), celery=self.celery, limits=LIMITS)
+            for service, create in {"users": create_users, "products": create_products, "orders": create_orders}.items()
+        }
+        # What the application itself uses would do, but a pool of our own is not emptied by a test that tries that.
+        self.engines = {service: sa.create_engine(_with_driver(urls[service])) for service in SERVICES}
+        self.put_in: Counter[int] = Counter()
+
+    def close(self) -> None:
+        for service, app in self.apps.items():
+            with app.app_context():
+                app.extensions["sqlalchemy"].engine.dispose()
+            self.engines[service].dispose()
+
+    # ---- over HTTP
+
+    def call(
+        self,
+        service: str,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        headers: dict[str, str] | None = None,
+        **given: Any,
+    ) -> Answer:
+        """Any request. `body` is sent as JSON; `given` goes to Flask's test client as it is."""
+        if body is not None:
+            given["json"] = body
+        client = self.apps[service].test_client(use_cookies=False)
+        response = client.open(path, method=method, headers=headers, **given)
+        answer = Answer(f"{method} {service}:{path} {'' if body is None else json.dumps(body)}"[:2000], response)
+        self._count_what_was_put_in(service, method, path, body, answer)
+        return answer
+
+    def _count_what_was_put_in(self, service: str, method: str, path: str, body: Any, answer: Answer) -> None:
+        if service != "products" or method != "POST" or answer.status not in (200, 201):
+            return
+        self.put_in[answer.json["id"]] += body["stock"] if path == "/products" else body["delta"]
+
+    def get(self, service: str, path: str) -> Any:
+        return self.call(service, "GET", path).expect(200).json
+
+    def add_user(self, name: str = "Ada", email: str | None = None) -> int:
+        email = email or f"{name.lower()}.{self._next_number('users')}@shop.example"
+        return self.call("users", "POST", "/users", {"name": name, "email": email}).expect(201).json["id"]
+
+    def add_product(self, name: str = "teapot", *, stock: int = 10, price: int = 1999, capacity: Any = None) -> int:
+        body = {"name": name, "price": price, "stock": stock, "capacity": capacity}
+        return self.call("products", "POST", "/products", body).expect(201).json["id"]
+
+    def adjust_stock(self, product: int, delta: int) -> Answer:
+        return self.call("products", "POST", f"/products/{product}/stock", {"delta": delta})
+
+    def ask_to_place_order(self, user: int, lines: dict[int, int], **headers: str) -> Answer:
+        """`lines`: product → quantity. Headers with underscores for hyphens."""
+        body = {"user_id": user, "lines": [{"product_id": p, "quantity": q} for p, q in lines.items()]}
+        return self.call("orders", "POST", "/orders", body, headers=_headers(headers))
+
+    def place_order(self, user: int, lines: dict[int, int]) -> int:
+        return self.ask_to_place_order(user, lines).expect(201).json["order"]["id"]
+
+    def cancel(self, order: int, **headers: str) -> Answer:
+        return self.call("orders", "POST", f"/orders/{order}/cancel", headers=_headers(headers))
+
+    def fulfil(self, order: int) -> Answer:
+        return self.call("orders", "POST", f"/orders/{order}/fulfil")
+
+    def remove_user(self, user: int, **headers: str) -> Answer:
+        return self.call("users", "DELETE", f"/users/{user}", headers=_headers(headers))
+
+    def stock_of(self, product: int) -> int:
+        return self.get("products", f"/products/{product}")["stock"]
+
+    def orders_of(self, user: int) -> dict[int, str]:
+        """Order → status."""
+        return {order["id"]: order["status"] for order in self.get("orders", f"/orders?user_id={user}")}
+
+    def status_of_order(self, order: int) -> str:
+        return self.get("orders", f"/orders/{order}")["status"]
+
+    def status_of_user(self, user: int) -> str | None:
+        """``active``, ``removing``, or None for a user who is not there."""
+        answer = self.call("users", "GET", f"/users/{user}")
+        return None if answer.status == 404 else answer.expect(200).json["status"]
+
+    def transaction(self, service: str, transaction: str | UUID) -> dict[str, Any]:
+        return self.get(service, f"/transactions/{transaction}")
+
+    # ---- from behind
+
+    def atomic(self, service: str) -> AtomicCommit:
+        return self.apps[service].extensions["atomic_commit"]
+
+    def query(self, service: str, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """Rows from a service's database (or none), in a transaction of its own."""
+        with self.engines[service].begin() as connection:
+            result = connection.execute(sa.text(statement), parameters)
+            return [tuple(row) for row in result] if result.returns_rows else []
+
+    def prepared(self) -> list[str]:
+        """The gids in pg_prepared_xacts, of all three databases."""
+        rows = self.query("users", "SELECT gid FROM pg_prepared_xacts ORDER BY prepared, gid")
+        return [gid for (gid,) in rows]
+
+    def undecided(self) -> dict[str, str]:
+        return self._transactions("state = 'preparing'")
+
+    def unsettled(self) -> dict[str, str]:
+        return self._transactions("settled_at IS NULL")
+
+    def _transactions(self, condition: str) -> dict[str, str]:
+        return {
+            f"{service}:{id}": f"{kind} {state}, attempt {attempt}, {error}"
+            for service in ("users", "orders")
+            for id, kind, state, attempt, error in self.query(
+                service, f"SELECT id, kind, state, attempt, error FROM transactions WHERE {condition}"
+            )
+        }
+
+    def rows(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Every row of every table of the shop: what must be the same before and after a request that is refused."""
+        return {
+            table: self.query(service, f"SELECT * FROM {table} ORDER BY 1, 2")
+            for service, tables in TABLES.items()
+            for table in tables.split(", ")
+        }
+
+    def everything(self) -> dict[str, Any]:
+        """The same with the protocol's own rows, and how many numbers were handed out."""
+        protocol = {
+            f"{service}.{table}": self.query(service, f"SELECT * FROM {table} ORDER BY 1, 2, 3")
+            for service in SERVICES
+            for table in ("transactions", "transaction_branches", "branch_rows")
+        }
+        return {**self.rows(), **protocol, "prepared": self.prepared()}
+
+    def imbalance(self) -> dict[int, str]:
+        """The conservation law: for each product, stock + what its open orders hold = put in - fulfilled."""
+        stock = dict(self.query("products", "SELECT id, stock FROM products"))
+        held = self._quantities("status IN ('open', 'cancelling')")
+        gone = self._quantities("status = 'fulfilled'")
+        return {
+            product: f"{stock[product]} in stock + {held[product]} held ≠ "
+            f"{self.put_in[product]} put in - {gone[product]} fulfilled"
+            for product in stock
+            if stock[product] + held[product] != self.put_in[product] - gone[product]
+        }
+
+    def _quantities(self, condition: str) -> Counter[int]:
+        return Counter(
+            dict(
+                self.query(
+                    "orders",
+                    "SELECT product_id, sum(quantity) FROM order_lines JOIN orders ON orders.id = order_id"
+                    f" WHERE {condition} GROUP BY product_id",
+                )
+            )
+        )
+
+    @contextlib.contextmanager
+    def locked(self, service: str, statement: str, **parameters: Any) -> Iterator[None]:
+        """Somebody else's transaction that has done `statement` and stays open."""
+        with self.engines[service].connect() as connection:
+            connection.execute(sa.text(statement), parameters)
+            yield
+            connection.rollback()
+
+    # ---- the protocol, step by step
+
+    def begin(self, service: str, kind: str, **arguments: Any) -> TransactionRecord:
+        """Accept a transaction whose messages are lost: what follows is done by hand, or not at all."""
+        with self.post.loses():
+            return self.atomic(service).begin(kind, arguments)
+
+    def record(self, service: str, transaction: UUID) -> TransactionRecord:
+        return self.atomic(service).coordinator.read(transaction)
+
+    def gids(self, record: TransactionRecord) -> list[Gid]:
+        """Of the present attempt's branches, in order."""
+        return [Gid.parse(branch.task_id) for branch in record.current_branches]
+
+    def handed_on(self, record: TransactionRecord, before: Gid | None = None) -> dict[str, Any]:
+        """What the chain hands to its first link, or what it hands on after `before`, by that one's stored result."""
+        if before is None:
+            return {"prepared": [], "values": record.values}
+        stored = self.celery.AsyncResult(str(before)).result
+        assert isinstance(stored, dict), f"{before} has no result but {stored!r}"
+        return stored
+
+    def prepare(self, gid: Gid, handed_on: dict[str, Any]) -> dict[str, Any]:
+        """Run one link of the chain as a worker does, with its result stored; the links behind it are not called.
+        Raises what the branch raises."""
+        task = self.celery.tasks[gid.branch]
+        done = task.apply(
+            args=(handed_on,),
+            kwargs={"transaction": str(gid.transaction), "attempt": gid.attempt},
+            task_id=str(gid),
+        )
+        if isinstance(done.result, Exception):
+            raise done.result
+        return done.result
+
+    def prepare_all(self, record: TransactionRecord) -> dict[str, Any]:
+        """Every link of the chain but the last, ``decide``. Returns what would be handed to it."""
+        handed_on = self.handed_on(record)
+        for gid in self.gids(record):
+            handed_on = self.prepare(gid, handed_on)
+        return handed_on
+
+    def participant_of(self, gid: Gid) -> Any:
+        return self.atomic(service_of(gid.branch)).participant
+
+    def time_passes(self, seconds: float) -> None:
+        """Move every clock of every journal."""
+        moved = ", ".join(
+            f"{column} = {column} - make_interval(secs => {seconds})"
+            for column in ("deadline", "patience_until", "next_look_at")
+        )
+        for service in SERVICES:
+            self.query(service, f"UPDATE transactions SET {moved}")
+
+    def sweep(self) -> int:
+        """One look of recovery in every service, at what is due."""
+        return sum(self.atomic(service).sweeper.sweep() for service in SERVICES)
+
+    def recover(self, *, rounds: int = 10) -> None:
+        """Recovery as it is in a shop that runs, some seconds between the looks, until nothing is unsettled."""
+        for _ in range(rounds):
+            if not self.unsettled():
+                return
+            self.time_passes(8)
+            self.sweep()
+        assert not self.unsettled(), self.tell()
+
+    def tell(self) -> str:
+        """All transactions, for a message of a failed assertion."""
+        told = [
+            f"{service}: {json.dumps(transaction, indent=1)}"
+            for service in ("users", "orders")
+            for transaction in self.get(service, "/transactions?limit=500")
+        ]
+        return "\n".join([*told, f"prepared: {self.prepared()}"])
+
+    # ---- between tests
+
+    def clear(self) -> None:
+        """Empty, whatever the test before has left."""
+        self.post.mode, self.post.lost = "delivers", []
+        self.put_in.clear()
+        for service in SERVICES:
+            with contextlib.closing(psycopg2.connect(self.admin_urls[service])) as connection:
+                connection.autocommit = True
+                with connection.cursor() as cursor:
+                    cursor.execute("SET lock_timeout = '5s'")
+                    cursor.execute("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()")
+                    for (gid,) in cursor.fetchall():
+                        cursor.execute("ROLLBACK PREPARED %s", (gid,))
+                    cursor.execute(
+                        f"TRUNCATE {TABLES[service]}, transaction_branches, transactions, branch_rows RESTART IDENTITY"
+                    )
+
+    def _next_number(self, table: str) -> int:
+        [(number,)] = self.query(table, f"SELECT coalesce(max(id), 0) + 1 FROM {table}")
+        return number
+
+
+def committed(record: TransactionRecord) -> bool:
+    return record.state is State.COMMITTED
+
+
+def _headers(given: dict[str, str]) -> dict[str, str]:
+    return {name.replace("_", "-"): value for name, value in given.items()}
+
+
+def _with_driver(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+psycopg2://", 1)
