@@ -28,6 +28,7 @@ from atomic_commit.journal import IdempotencyKey, Outcome, State, TransactionRec
 from atomic_commit.limits import Limits
 from atomic_commit.messages import Messages
 from atomic_commit.participant import Answer, HandedOn
+from atomic_commit.points import reach
 from atomic_commit.votes import Ballot, Decision, Situation, deciding_ballot, decision_of, no_ballot
 
 log = logging.getLogger(__name__)
@@ -67,9 +68,11 @@ class Coordinator:
     ) -> TransactionRecord:
         """The local transaction of begin."""
         with told_apart(), Session(self._engine) as session:
+            reach("begin.before_accept", session)
             values = kind.begin(session, transaction, arguments)
             self._accept(session, transaction, kind, values, key)
             record = self._in(session, transaction)
+            reach("begin.before_commit", session)
             try:
                 session.commit()
             except DBAPIError as error:
@@ -77,6 +80,7 @@ class Coordinator:
                     raise
                 if not self._was_accepted(transaction, kind, error):
                     raise Conflict("the database went away before it was accepted") from error
+        reach("begin.after_commit")
         return record
 
     def _was_accepted(self, transaction: UUID, kind: TransactionKind, error: DBAPIError) -> bool:
@@ -134,6 +138,7 @@ class Coordinator:
         `handed_on` is what the chain gave to its last link; without it the AsyncResults alone are asked. Of several
         calls, late ones and rivals, one wins the conditional update; the others change nothing.
         """
+        reach("decide.before_votes")
         record = self.read(transaction)
         if record.decided or record.attempt != attempt or not record.current_branches:
             return
@@ -179,8 +184,10 @@ class Coordinator:
         """
         kind = self._kinds[record.kind]
         with Session(self._engine) as session:
+            reach("decide.before_update", session)
             if not self._win(session, record, State.COMMITTED, None):
                 return None
+            reach("decide.after_update", session)
             try:
                 with told_apart():
                     result = kind.commit(session, record.id, self._values(record, handed_on))
@@ -191,7 +198,9 @@ class Coordinator:
                 return no_ballot(f"{self._messages.service}.{kind.name}", error)
             journal.record_result(session, record.id, result)
             journal.record_outcomes(session, record.id, record.attempt, Outcome.COMMIT, ballots)
+            reach("decide.before_commit", session)
             session.commit()
+        reach("decide.after_commit")
         log.info("%s %s: committed (attempt %d)", record.kind, record.id, record.attempt)
         return None
 
@@ -204,6 +213,8 @@ class Coordinator:
                 return
             self._kinds[record.kind].abort(session, record.id, record.values)
             journal.record_outcomes(session, record.id, record.attempt, Outcome.ROLLBACK, ballots)
+            reach("abort.before_commit", session)
+        reach("abort.after_commit")
         log.info("%s %s: aborted (attempt %d): %s", record.kind, record.id, record.attempt, cause)
 
     def _win(self, session: Session, record: TransactionRecord, state: State, cause: dict[str, Any] | None) -> bool:
@@ -218,6 +229,8 @@ class Coordinator:
             if not journal.record_retry(session, record.id, record.attempt, cause, pause):
                 return
             journal.record_outcomes(session, record.id, record.attempt, Outcome.ROLLBACK, ballots)
+            reach("retry.before_commit", session)
+        reach("retry.after_commit")
         log.info("%s %s: attempt %d is given up: %s", record.kind, record.id, record.attempt, cause)
 
     def _values(self, record: TransactionRecord, handed_on: HandedOn | None) -> Values:
@@ -242,8 +255,11 @@ class Coordinator:
             return
         with Session(self._engine) as session, session.begin():
             journal.record_settled_branch(session, transaction, attempt, branch)
-            if journal.record_settled(session, transaction):
-                return
+            settled = journal.record_settled(session, transaction)
+            reach("acknowledge.before_commit", session)
+        reach("acknowledge.after_commit")
+        if settled:
+            return
         record = self.read(transaction)
         if not record.decided and not record.dispatched and record.due:
             self._next_attempt(record)
@@ -299,6 +315,8 @@ class Coordinator:
                 return True
             ids = self._messages.task_ids(record.id, record.attempt, kind.branches)
             journal.insert_branches(session, record.id, record.attempt, ids)
+            reach("attempt.before_commit", session)
+        reach("attempt.after_commit")
         return self._send_attempt(self.read(record.id))
 
     def read(self, transaction: UUID) -> TransactionRecord:

@@ -28,7 +28,7 @@ class Limits:
     """
 
     deadline: float = 600.0
-    patience: float = 5.0
+    patience: float = 3.0
     patience_cap: float = 120.0
     lock_timeout: float = 2.0
     branch_row_timeout: float = 0.3

@@ -16,6 +16,7 @@ from celery.result import AsyncResult, denied_join_result
 from atomic_commit.journal import BranchRecord, Outcome, TransactionRecord
 from atomic_commit.names import Gid, branch_queue, outcome_queue, service_of, task_name
 from atomic_commit.participant import HandedOn
+from atomic_commit.points import reach
 from atomic_commit.votes import Ballot, ballot_of
 
 log = logging.getLogger(__name__)
@@ -46,11 +47,21 @@ class Messages:
         review = self._own("review", which, task_id=self._own_id(record, "review"), immutable=True)
         links = [self._branch(record, branch, review) for branch in record.current_branches]
         links[0].args = (handed_on,)
-        return self._send(chain(*links, self._own("decide", which, task_id=self._own_id(record, "decide"))))
+        decide = self._own("decide", which, task_id=self._own_id(record, "decide"))
+        reach("publish.before_attempt")
+        sent = self._send(chain(*links, decide))
+        reach("publish.after_attempt")
+        return sent
 
     def send_outcomes(self, record: TransactionRecord) -> bool:
         """Publish commit or rollback to every participant that still owes an answer. Stops at the first failure."""
-        return all(self._send(self._outcome(record, branch)) for branch in record.owed_branches)
+        return all(self._send_outcome(record, branch) for branch in record.owed_branches)
+
+    def _send_outcome(self, record: TransactionRecord, branch: BranchRecord) -> bool:
+        reach("publish.before_outcome")
+        sent = self._send(self._outcome(record, branch))
+        reach("publish.after_outcome")
+        return sent
 
     def ballots(self, record: TransactionRecord) -> list[Ballot]:
         """The votes of the current attempt by its tasks' AsyncResults. A backend that can't be reached is silence."""

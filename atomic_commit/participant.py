@@ -35,6 +35,7 @@ from atomic_commit.errors import (
 )
 from atomic_commit.limits import Limits
 from atomic_commit.names import Gid
+from atomic_commit.points import reach
 
 log = logging.getLogger(__name__)
 
@@ -92,13 +93,17 @@ class Participant:
         every no, and the sweep repeats that until it is answered.
         """
         with told_apart(), _own_transaction(self._engine) as session:
+            reach("prepare.before_branch_row", session)
             try:
                 self._begin(session, gid)
             except DBAPIError as error:
                 return self._duplicate(gid, error)
+            reach("prepare.after_branch_row", session)
             added = branch.call(session, handed_on["values"])
             session.flush()
+            reach("prepare.after_function", session)
             _prepare_transaction(session, gid)
+        reach("prepare.after_prepare")
         return {
             "prepared": [*handed_on["prepared"], str(gid)],
             "values": {**handed_on["values"], **added},
@@ -109,11 +114,13 @@ class Participant:
 
         Raises Conflict (another session is resolving it right now) or Lost: ask again.
         """
+        reach("commit.before_commit_prepared")
         try:
             run_outside_transaction(self._engine, "COMMIT PREPARED :gid", gid=str(gid))
         except DBAPIError as error:
             self._unless_gone(error)
             return self._answer_without_prepared(gid, Answer.COMMITTED, self._branch_row(gid))
+        reach("commit.after_commit_prepared")
         return Answer.COMMITTED
 
     def rollback(self, gid: Gid) -> Answer:
@@ -126,8 +133,10 @@ class Participant:
         Raises Conflict (the branch still runs) or Lost: ask again.
         """
         for last_round in (False, True):
+            reach("rollback.before_rollback_prepared")
             if self._is_prepared(gid):
                 self._rollback_prepared(gid)
+                reach("rollback.after_rollback_prepared")
             try:
                 return self._answer_without_prepared(gid, Answer.ROLLED_BACK, self._fence(gid))
             except DBAPIError as error:
@@ -182,7 +191,10 @@ class Participant:
         """Insert the tombstone and return the kind of the row that now stands there."""
         with self._engine.begin() as connection:
             connection.execute(_INSERT_TOMBSTONE, {**_key(gid), "short": _setting(self._limits.branch_row_timeout)})
-            return connection.execute(_SELECT_BRANCH_ROW, _key(gid)).scalar()
+            row: str | None = connection.execute(_SELECT_BRANCH_ROW, _key(gid)).scalar()
+            reach("rollback.before_tombstone", connection)
+        reach("rollback.after_tombstone")
+        return row
 
     def _branch_row(self, gid: Gid) -> str | None:
         """The kind of the committed branch row, in a snapshot taken after the prepared transaction was seen gone."""

@@ -21,6 +21,7 @@ from atomic_commit.coordinator import Coordinator
 from atomic_commit.database import told_apart
 from atomic_commit.errors import Conflict, Lost
 from atomic_commit.limits import Limits
+from atomic_commit.points import reach
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +58,15 @@ class Sweeper:
         """
         looked = 0
         while not self._stop.is_set():
+            reach("sweep.before_claim")
             claimed = self._claim()
+            if claimed:
+                reach("sweep.after_claim")
             for transaction, overdue in claimed:
                 looked += 1
                 if not self._look(transaction, overdue):
                     return looked
+                reach("sweep.after_look")
             if len(claimed) < _BATCH:
                 return looked
         return looked

@@ -83,7 +83,7 @@ def _command(service: str, role: str) -> tuple[str, ...]:
 
 def _status_of(port: int, path: str) -> int | None:
     """The status of a GET; None when nobody answers. (urllib would ask a proxy from the environment.)"""
-    connection = http.client.HTTPConnection(HOST, port, timeout=1)
+    connection = http.client.HTTPConnection(HOST, port, timeout=3)
     try:
         connection.request("GET", path)
         return connection.getresponse().status

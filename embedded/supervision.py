@@ -30,7 +30,7 @@ class Program:
     environment: Mapping[str, str]
     folder: Path
     is_ready: Callable[[Run], bool]
-    """May be asked often and while the process is not there; answers within about a second."""
+    """May be asked often and while the process is not there; answers within a few seconds."""
     port: int | None = None
     ready_text: str | None = None
     """When a line with this text has been said, `run.announced` is set."""

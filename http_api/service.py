@@ -12,12 +12,13 @@ from celery import Celery
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Engine, text
 
-from atomic_commit import AtomicCommit, Branches, Limits, TransactionKind
+from atomic_commit import AtomicCommit, Branches, Conflict, Limits, Lost, TransactionKind
 from atomic_commit.database import engine_options
 from celery_config import create_celery
 from celery_config.factory import APP_NAME
 from http_api.app import install
 from http_api.health import NotReady
+from http_api.problems import ProblemError, problem_response
 from http_api.schemas import Blueprint
 from http_api.transactions import transactions_blueprint
 from service_roles.migrate import assert_migrated, database_url
@@ -61,7 +62,20 @@ def assemble(
     api = install(app, title=f"{service.capitalize()} service", checks=_checks(engine, f"{service}_service"))
     api.register_blueprint(blueprint)
     api.register_blueprint(transactions_blueprint(atomic, engine))
+    app.register_error_handler(Lost, _unavailable)
+    app.register_error_handler(Conflict, _busy)
     return app
+
+
+def _unavailable(error: Lost) -> flask.Response:
+    """The engine met a database that is away, where a view did not expect it."""
+    flask.current_app.logger.warning("database unavailable: %s", error)
+    return problem_response(ProblemError("unavailable", "The database does not answer now."))
+
+
+def _busy(error: Conflict) -> flask.Response:
+    flask.current_app.logger.warning("database busy: %s", error)
+    return problem_response(ProblemError("conflict-busy", "Something else is at work on the same rows."))
 
 
 def _checks(engine: Engine, package: str) -> dict[str, Callable[[], None]]:

@@ -86,10 +86,16 @@ class Transaction:
     @classmethod
     def from_json(cls, said: dict[str, Any]) -> Self:
         """From an answer's `transaction`, or from `GET /transactions/{id}`."""
-        names = ("created_at", "decided_at", "settled_at")
-        moments = {name: moment(said[name]) for name in names}
-        plain = {name: said[name] for name in ("id", "state", "attempt", "settled")}
-        return cls(**plain, **moments, branches=tuple(_branch(one) for one in said["branches"]))
+        return cls(
+            id=said["id"],
+            state=said["state"],
+            attempt=said["attempt"],
+            settled=said["settled"],
+            created_at=datetime.fromisoformat(said["created_at"]),
+            decided_at=_moment(said["decided_at"]),
+            settled_at=_moment(said["settled_at"]),
+            branches=tuple(_branch(one) for one in said["branches"]),
+        )
 
     def of_attempt(self, attempt: int) -> list[Branch]:
         """The branches of one attempt, in chain order."""
@@ -122,12 +128,20 @@ class Event:
     seen_in: str
 
 
-def moment(text: str | None) -> datetime | None:
+def _branch(said: dict[str, Any]) -> Branch:
+    return Branch(
+        name=said["name"],
+        attempt=said["attempt"],
+        queue=said["queue"],
+        task_id=said["task_id"],
+        vote=said["vote"],
+        outcome=said["outcome"],
+        dispatched_at=datetime.fromisoformat(said["dispatched_at"]),
+        decided_at=_moment(said["decided_at"]),
+        settled_at=_moment(said["settled_at"]),
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
     """From an RFC 3339 timestamp."""
     return datetime.fromisoformat(text) if text else None
-
-
-def _branch(said: dict[str, Any]) -> Branch:
-    plain = {name: said[name] for name in ("name", "attempt", "queue", "task_id", "vote", "outcome")}
-    names = ("dispatched_at", "decided_at", "settled_at")
-    return Branch(**plain, **{name: moment(said[name]) for name in names})  # type: ignore[arg-type]

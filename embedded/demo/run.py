@@ -40,6 +40,7 @@ def main(argv: list[str]) -> int:
             code = _run(shop, screen, interrupts)
         except (_Interrupted, EmbeddedError) as error:
             if not interrupts.came:
+                screen.say("The demo ends here. Its folder and the logs in it are removed; --verbose prints them.")
                 raise
             screen.say(f"interrupted: everything is stopped{_unless_plain(error)}")
             return INTERRUPTED

@@ -15,7 +15,7 @@ WIDTH = 100
 
 
 class Screen:
-    """Standard output. `quiet_progress`: progress as plain lines, because other lines come in between."""
+    """Standard output. `plain_progress`: progress as plain lines, because other lines come in between."""
 
     def __init__(self, *, plain_progress: bool) -> None:
         terminal = sys.stdout.isatty()
@@ -33,7 +33,6 @@ class Screen:
 
     def chapter(self, title: str, words: str) -> None:
         """A heading and what is about to be seen."""
-        self._console.print()
         self._console.rule(Text(title, style="bold"), align="left")
         self._console.print(words)
         self._console.print()
@@ -42,7 +41,15 @@ class Screen:
         self._console.print(words, style=style, soft_wrap=False)
 
     def show(self, what: RenderableType) -> None:
-        self._console.print(what)
+        """A table or the like, and an empty line."""
+        with self._console.capture() as drawn:
+            self._console.print(what)
+        self._write("\n".join(line.rstrip() for line in drawn.get().splitlines()) + "\n\n")
+
+    def _write(self, text: str) -> None:
+        """As it is."""
+        self._console.file.write(text)
+        self._console.file.flush()
 
     @contextmanager
     def working(self, words: str) -> Iterator[None]:

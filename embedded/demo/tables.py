@@ -7,7 +7,6 @@ from datetime import datetime
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -18,11 +17,11 @@ CHANGED, GOOD, BAD = "bold yellow", "bold green", "bold red"
 STATUS_STYLES = {"SUCCESS": "green", "FAILURE": "red", "REVOKED": "red", "yes": "green", "no": "red"}
 
 
-def state(before: Snapshot, after: Snapshot) -> RenderableType:
-    """Users, stock and orders; where the two differ, both values. Pass the same twice for a plain view."""
+def state(before: Snapshot, after: Snapshot, names: Mapping[int, str]) -> RenderableType:
+    """Users, stock and orders; where the two differ, both values. `names`: of users, also of removed ones."""
     beside = Table.grid(padding=(0, 3))
     beside.add_row(_users(before, after), _stock(before, after))
-    return Group(beside, _orders(before, after))
+    return Group(beside, "", _orders(before, after, names))
 
 
 def chain(attempt: int, tasks: Sequence[Task]) -> RenderableType:
@@ -57,11 +56,11 @@ def votes(transaction: Transaction, tasks: Mapping[int, Sequence[Task]]) -> Rend
 def decision(transaction: Transaction, seconds: float | None) -> RenderableType:
     """The one line that matters, and how long it took."""
     text = Text("Decision: ").append(transaction.state, style=GOOD if transaction.state == "committed" else BAD)
-    text.append(f" in attempt {transaction.attempt}, {transaction.milliseconds_to(transaction.decided_at)} after")
-    text.append(f" acceptance; settled after {transaction.milliseconds_to(transaction.settled_at)}")
+    text.append(f" after {transaction.milliseconds_to(transaction.decided_at)} (attempt {transaction.attempt}),")
+    text.append(f" settled after {transaction.milliseconds_to(transaction.settled_at)}")
     if seconds is not None:
-        text.append(f"; the client waited {seconds * 1000:.0f} ms")
-    return Padding(text, (0, 0, 1, 1))
+        text.append(f"; answered after {seconds * 1000:.0f} ms")
+    return text
 
 
 def problem(members: Mapping[str, object]) -> RenderableType:
@@ -125,20 +124,18 @@ def _stock(before: Snapshot, after: Snapshot) -> Table:
     return table
 
 
-def _orders(before: Snapshot, after: Snapshot) -> Table:
+def _orders(before: Snapshot, after: Snapshot, names: Mapping[int, str]) -> Table:
     table = _table("Orders")
     table.add_column("id", justify="right")
     table.add_column("user")
     table.add_column("holds")
     table.add_column("status", no_wrap=True)
-    names = {**after.users, **before.users}
     for id in sorted({*before.orders, *after.orders}):
         old, new = before.orders.get(id), after.orders.get(id)
         order = old or new
         assert order is not None
-        user = names.get(order.user_id)
         status = _change(old.status if old else "-", new.status if new else "gone")
-        who = user.name if user else f"{order.user_id} (removed)"
+        who = names[order.user_id] + ("" if order.user_id in after.users else " (gone)")
         table.add_row(str(id), who, _held(order, before), status)
     return table
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -189,6 +190,15 @@ class Shopkeeper:
         """``kill -9``. Supervision starts it again."""
         self.shop.kill(name)
 
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """The process hangs while the block runs: its connections stay open and nothing answers."""
+        self.shop.signal(name, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.shop.signal(name, signal.SIGCONT)
+
     def wait_ready(self, name: str) -> None:
         self.shop.wait_ready(name)
 
@@ -209,7 +219,7 @@ class Shopkeeper:
     def assert_whole(self, within: float = SOON) -> None:
         """Nothing undecided, unsettled or prepared is left; nothing is marked; the conservation law holds; nobody who
         was removed has an open order."""
-        wait_until(lambda: not self._unfinished_now() and not self._prepared_now(), "the shop is quiet", within)
+        wait_until(lambda: not self.unfinished() and not self._prepared_now(), "the shop is quiet", within)
         marks = {
             "users": self.databases.rows("users", "SELECT id, removed_by FROM users WHERE status = 'removing'"),
             "orders": self.databases.rows("orders", "SELECT id, cancelled_by FROM orders WHERE status = 'cancelling'"),
@@ -247,7 +257,8 @@ class Shopkeeper:
             {**row, "service": service} for service in SERVICES for row in self.databases.rows(service, _UNFINISHED)
         ]
 
-    def _unfinished_now(self) -> list[dict[str, Any]]:
+    def unfinished(self) -> list[dict[str, Any]]:
+        """The transactions of this test that are undecided or unsettled, in any journal."""
         return [row for row in self._unfinished() if row["id"] not in self._left_before]
 
     def _prepared_now(self) -> list[str]:

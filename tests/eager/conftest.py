@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import psycopg2
 import pytest
 from eager_shop import Shop
 
@@ -28,12 +30,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "loud: the test makes something happen that must be logged as an error")
 
 
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    """A server of our own with an empty database for each service."""
-    state = tmp_path_factory.mktemp("postgres")
+@contextlib.contextmanager
+def running_postgres(state: Path, settings: Mapping[str, str]) -> Iterator[Postgres]:
+    """A server of our own with an empty database for each service, as root and as anybody else."""
     said: list[str] = []
-    server = Postgres(state, free_port(), os.environ, said.append)
+    server = Postgres(state, free_port(), {**os.environ, **settings}, said.append)
     server.prepare()
     kept = Kept(server.program(), Output("postgres", state / "logs", None), say=said.append, changed=lambda: None)
     kept.start()
@@ -43,6 +44,13 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
         yield server
     finally:
         kept.end()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """The server of all tests here."""
+    with running_postgres(tmp_path_factory.mktemp("postgres"), {}) as server:
+        yield server
 
 
 def database_url(postgres: Postgres, service: str) -> str:
@@ -108,3 +116,16 @@ def user(shop: Shop) -> int:
 def teapot(shop: Shop) -> int:
     """Ten in stock, no limit of the warehouse."""
     return shop.add_product("teapot", stock=10, price=1999)
+
+
+@contextlib.contextmanager
+def fresh_database(postgres: Postgres, name: str) -> Iterator[str]:
+    """An empty database beside those of the shop; gives its URL."""
+    with contextlib.closing(psycopg2.connect(postgres.admin_url("postgres"))) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(f'CREATE DATABASE "{name}"')
+            try:
+                yield postgres.admin_url(name)
+            finally:
+                cursor.execute(f'DROP DATABASE "{name}" WITH (FORCE)')

@@ -1,0 +1,55 @@
+"""Flower, with nothing said to it, shows what every queue is doing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .http_calls import call
+from .shopkeeper import Shopkeeper
+from .waiting import wait_until
+
+
+def test_flower_shows_each_task_of_a_removal_by_name_state_and_queue(shop: Shopkeeper) -> None:
+    ada, tea = shop.add_user(), shop.add_product()
+    shop.placed_order(ada, {tea: 1})
+    removal = shop.remove_user(ada)
+    assert shop.settled(removal) == "committed"
+
+    def shown() -> dict[str, Any] | None:
+        tasks = call("GET", f"{shop.shop.flower_url}/api/tasks?limit=100&sort_by=-received").body
+        ours = {id: task for id, task in tasks.items() if removal.transaction in f"{id} {task['kwargs']}"}
+        seen = {(task["name"], task["state"], task["routing_key"]) for task in ours.values()}
+        wanted = {
+            ("orders.cancel_user_orders", "SUCCESS", "orders"),
+            ("products.restock", "SUCCESS", "products"),
+            ("users.decide", "SUCCESS", "users.outcome"),
+            ("orders.commit", "SUCCESS", "orders.outcome"),
+            ("products.commit", "SUCCESS", "products.outcome"),
+            ("users.acknowledge", "SUCCESS", "users.outcome"),
+        }
+        return ours if wanted <= seen else None
+
+    ours = wait_until(shown, "Flower shows the six kinds of task of the removal", within=20)
+    assert {branch["task_id"] for branch in shop.branches(removal)} <= set(ours), "under the gids as their ids"
+
+
+def test_flower_shows_a_refused_branch_as_failed_with_its_reason(shop: Shopkeeper) -> None:
+    ada, tea = shop.add_user(), shop.add_product(stock=1)
+    refused = shop.place_order(ada, {tea: 2})
+    assert refused.status == 409, refused
+    task_id = shop.branches(refused)[1]["task_id"]
+    url = f"{shop.shop.flower_url}/api/task/info/{task_id}"
+    failed = lambda: (answer := call("GET", url)).status == 200 and answer.body["state"] == "FAILURE" and answer  # noqa: E731
+    answer = wait_until(failed, "Flower shows the failed branch", within=20)
+    assert (answer.body["name"], answer.body["routing_key"]) == ("products.take_stock", "products")
+    assert "insufficient_stock" in answer.body["exception"]
+
+
+def test_flower_shows_every_worker_with_its_queue(shop: Shopkeeper) -> None:
+    def queues() -> set[str] | None:
+        workers = call("GET", f"{shop.shop.flower_url}/api/workers?refresh=1").body
+        found = {queue["name"] for worker in workers.values() for queue in worker.get("active_queues", ())}
+        return found if len(found) >= 6 else None
+
+    found = wait_until(queues, "Flower knows all six queues", within=20)
+    assert found == {f"{service}{kind}" for service in ("users", "products", "orders") for kind in ("", ".outcome")}
