@@ -70,8 +70,8 @@ def _status(*, as_json: bool) -> int:
             print(status.as_json(None))
         print(f"embedded: no shop runs in {state}.", file=sys.stderr)
         if found and found.leftovers:
-            left = f"{len(found.leftovers)} processes of a launcher that was killed still run"
-            print(f"embedded: {left}: `python -m embedded down` ends them.", file=sys.stderr)
+            left = f"what a killed launcher left still runs (processes: {len(found.leftovers)})"
+            print(f"embedded: {left}: `python -m embedded down` ends it.", file=sys.stderr)
         return NOT_RUNNING
     print(status.as_json(found) if as_json else status.as_table(found))
     return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,10 +24,10 @@ def down(environment: Mapping[str, str]) -> int:
     Raises EmbeddedError when a launcher does not end in time.
     """
     state = state_folder(environment)
-    status = read_status(state) if state.is_dir() else None
-    if status is None and not state.is_dir():
+    if not state.is_dir():
         print(f"Nothing runs in {state}.")
         return 0
+    status = read_status(state)
     if status is not None and status.launcher.runs:
         _end_launcher(status.launcher, state)
         return 0
@@ -38,7 +37,7 @@ def down(environment: Mapping[str, str]) -> int:
         ended = stop_leftovers(state, print)
     finally:
         lock.release()
-    print(f"Stopped {ended} processes left in {state}." if ended else f"Nothing runs in {state}.")
+    print(f"Stopped what was left in {state} (processes: {ended})." if ended else f"Nothing runs in {state}.")
     return 0
 
 
@@ -51,4 +50,4 @@ def _end_launcher(launcher: Recorded, state: Path) -> None:
         if time.monotonic() > deadline:
             raise EmbeddedError(f"Launcher pid {launcher.pid} did not end within {ENDS_WITHIN:g} s.")
         time.sleep(0.05)
-    print("Stopped.", file=sys.stdout)
+    print("Stopped.")

@@ -50,7 +50,8 @@ def stop_leftovers(state: Path, say: Say) -> int:
     status = read_status(state)
     left = _known(status) if status else {}
     if status and left:
-        say(f"launcher pid {status.launcher.pid} was killed and left {len(left)} processes: stopping them")
+        killed = status.launcher.pid
+        say(f"launcher pid {killed} was killed and left {len(left)} of its processes: stopping them")
     for phase in stop_phases(left):
         for pid in end_known([left[name] for name in phase], PATIENCE):
             say(f"pid {pid} did not stop within {PATIENCE:g} s: killed")

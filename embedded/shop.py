@@ -27,6 +27,8 @@ from embedded.supervision import Kept, Program
 
 LAUNCHER = "launcher"
 READY_WITHIN = 60.0
+START_WITHIN = 120.0
+"""For the first start of all at once: a dozen programs share the machine's cores."""
 MISLEADING = ("PG", "CELERY_", "FLOWER_")
 """Variables with these beginnings would change what the services' libraries do behind the services' back."""
 
@@ -156,7 +158,7 @@ class Shop:
         for kept in running:
             kept.start()
         for kept in running:
-            kept.wait_done(READY_WITHIN, self._interrupted)
+            kept.wait_done(START_WITHIN, self._interrupted)
             del self._kept[kept.name]
 
     def _start_services(self) -> None:
@@ -184,7 +186,7 @@ class Shop:
     def _wait_for(self, processes: list[Kept]) -> None:
         """They all run already, so one after the other costs no more than the slowest."""
         for kept in processes:
-            kept.wait_ready(READY_WITHIN, self._interrupted)
+            kept.wait_ready(START_WITHIN, self._interrupted)
 
     def _add(self, program: Program) -> Kept:
         output = self._outputs[program.name] = self._output(program.name)

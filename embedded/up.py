@@ -66,12 +66,14 @@ def up() -> int:
         except Interrupted:
             screen.line(LAUNCHER, "stopped before it was up")
             return 0
-        screen.lines(LAUNCHER, _welcome(shop, time.monotonic() - began))
-        asked.wait()
-        began = time.monotonic()
-        screen.lines(LAUNCHER, ["stopping: APIs, workers (they finish what they run), then the servers"])
-        shop.stop()
-        screen.lines(LAUNCHER, [f"stopped in {time.monotonic() - began:.1f} s"])
+        try:
+            screen.lines(LAUNCHER, _welcome(shop, time.monotonic() - began))
+            asked.wait()
+        finally:
+            began = time.monotonic()
+            screen.line(LAUNCHER, "stopping: APIs, workers (they finish what they run), then the servers")
+            shop.stop()
+            screen.line(LAUNCHER, f"stopped in {time.monotonic() - began:.1f} s")
     return 0
 
 

@@ -42,10 +42,10 @@ def restock(session: Session, quantities: list[list[int]]) -> None:
         product = products.get(product_id)
         if product is None:
             raise Refused("unknown_product", f"There is no product {product_id}.")
-        if product.capacity is not None and product.stock + quantity > product.capacity:
+        if product.stock + quantity > product.room:
             raise Refused(
                 "no_room",
-                f"Product {product_id} has {product.stock} of at most {product.capacity} in stock;"
+                f"Product {product_id} has {product.stock} of at most {product.room} in stock;"
                 f" {quantity} more do not fit.",
             )
         product.stock += quantity

@@ -14,6 +14,9 @@ metadata = MetaData()
 for table in protocol_tables.sorted_tables:
     table.to_metadata(metadata)
 
+#: PostgreSQL's largest integer.
+_MOST = 2**31 - 1
+
 
 class Base(DeclarativeBase):
     metadata = metadata
@@ -34,3 +37,8 @@ class Product(db.Model):  # type: ignore[name-defined]
     stock: Mapped[int]
     capacity: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+    @property
+    def room(self) -> int:
+        """The most that may be in stock: the capacity, else what the column can count."""
+        return _MOST if self.capacity is None else self.capacity

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from http_api.paging import page
 from http_api.problems import ProblemError, error_at
-from http_api.schemas import INTEGER_MAX, Blueprint, PageArgs
+from http_api.schemas import Blueprint, PageArgs
 from products_service.models import Product, db
 from products_service.schemas import NewProductSchema, ProductChangeSchema, ProductSchema, StockChangeSchema
 
@@ -85,11 +85,10 @@ def _existing(product_id: int, *, lock: bool = False) -> Product:
 def _check(product: Product, field: str) -> None:
     """0 ≤ stock ≤ capacity; `field` is what the request changed. The autoflush must not meet the table's own checks
     before this, so nothing may be queried in between."""
-    most = INTEGER_MAX if product.capacity is None else product.capacity
     if product.stock < 0:
         reason, detail = "insufficient_stock", "The stock would fall below zero."
-    elif product.stock > most:
-        reason, detail = "no_room", f"The stock would be {product.stock}; at most {most} fit."
+    elif product.stock > product.room:
+        reason, detail = "no_room", f"The stock would be {product.stock}; at most {product.room} fit."
     else:
         return
     db.session.rollback()

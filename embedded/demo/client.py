@@ -51,12 +51,14 @@ class Client:
             response = connection.getresponse()
             answer = Answer(response.status, json.loads(response.read()), monotonic() - began)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise DemoFailed(f"{method} {service}{path}: {error or type(error).__name__}", service) from error
+            raise DemoFailed(f"{service}: {method} {path}: {error or type(error).__name__}", service) from error
         finally:
             connection.close()
         if answer.status != expect:
             said = json.dumps(answer.body, indent=1)
-            raise DemoFailed(f"{method} {service}{path}: {answer.status}, expected {expect}\n{said}", service)
+            raise DemoFailed(
+                f"{service}: {method} {path} was answered {answer.status}, expected {expect}\n{said}", service
+            )
         return answer
 
     def get(self, service: str, path: str) -> Any:

@@ -57,7 +57,7 @@ def _run(shop: Shop, screen: Screen, interrupts: _Interrupts) -> int:
     try:
         with screen.working("starting PostgreSQL, Valkey and three services of three processes each"):
             shop.start()
-        screen.say(f"The shop is up after {time.monotonic() - began:.1f} s, in a folder of its own.")
+        screen.show(f"The shop is up after {time.monotonic() - began:.1f} s, in a folder of its own.")
         with interrupts.raised():
             return _tell(shop, screen)
     finally:
@@ -73,7 +73,7 @@ def _tell(shop: Shop, screen: Screen) -> int:
             return 0
         _show_logs(shop, screen, None)
         broken = sum(not check.kept for check in story.checks)
-        screen.say(f"{broken} promises were broken.", "bold red")
+        screen.say(f"Promises that were broken: {broken}.", "bold red")
         return PROMISE_BROKEN
     except DemoFailed as error:
         _show_logs(shop, screen, error.service)
@@ -89,7 +89,7 @@ def _show_logs(shop: Shop, screen: Screen, service: str | None) -> None:
         lines = shop.log_of(name).splitlines()[-TAIL_LINES:]
         if lines:
             screen.say(f"\n{name} said last:", "bold")
-            screen.say("\n".join(f"  {line}" for line in lines))
+            screen.quote(lines)
 
 
 @contextmanager

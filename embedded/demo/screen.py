@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
@@ -45,6 +45,10 @@ class Screen:
         with self._console.capture() as drawn:
             self._console.print(what)
         self._write("\n".join(line.rstrip() for line in drawn.get().splitlines()) + "\n\n")
+
+    def quote(self, lines: Iterable[str]) -> None:
+        """What others said, line by line and unbroken."""
+        self._write("".join(f"  {line}\n" for line in lines))
 
     def _write(self, text: str) -> None:
         """As it is."""

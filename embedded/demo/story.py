@@ -123,7 +123,7 @@ class Story:
         self._screen.show(tables.problem(as_problem(answer.body)))
         self._show(transaction, tasks, answer.seconds)
         self._screen.show(tables.state(before, self.view.snapshot(), self._names))
-        self._screen.say(
+        self._screen.show(
             f"(A change would show an arrow.) Compared row by row, before and after: {', '.join(rows_before)}: "
             f"{'; '.join(differences) or 'nothing changed'}."
         )

@@ -48,7 +48,7 @@ def test_an_order_beyond_the_stock_is_refused_by_products(shop: Shopkeeper) -> N
     before = shop.everything()
     answer = shop.place_order(ada, {tea: 5, cups: 3})
     assert_refused(answer, "products.take_stock", "insufficient_stock")
-    assert answer.body["errors"][0]["location"] == "body"
+    assert answer.body["errors"][0]["field"] == "lines.1.quantity"
     assert_aborted_as_a_whole(shop, answer)
     assert shop.everything() == before
 

@@ -341,8 +341,8 @@ def test_an_accepted_order_that_meets_nothing_but_locks_is_given_up_at_its_deadl
     asked = {"Idempotency-Key": "k", "Prefer": "respond-async"}
     with shop.locked("products", "SELECT 1 FROM products FOR UPDATE"):
         shop.ask_to_place_order(user, {teapot: 3}, **asked).expect(202)
-        shop.time_passes(601)
-        shop.sweep()
+        shop.deadline_passes()
+        shop.recover()
     problem = shop.ask_to_place_order(user, {teapot: 3}, **asked).problem(503, "aborted")
     assert problem["branch"] == "products.take_stock"
     assert problem["reason"] == "conflict"

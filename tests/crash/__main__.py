@@ -1,0 +1,44 @@
+"""``python -m tests.crash [--broker redis|rabbitmq] [--short] [--shard K/N] [--limit N] [--out FILE]``"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from itertools import islice
+from pathlib import Path
+
+from embedded.shop import Shop
+
+from .injections import all_injections, short_sweep
+from .report import table
+from .sweep import Sweep
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.crash", description="The sweep of all named points.")
+    parser.add_argument("--broker", choices=("redis", "rabbitmq"), default="redis")
+    parser.add_argument("--short", action="store_true", help="every point killed once")
+    parser.add_argument("--shard", default="0/1", help="K/N: every N-th injection, from the K-th")
+    parser.add_argument("--limit", type=int, help="at most so many")
+    parser.add_argument("--out", type=Path, help="where the results go, a JSON line each")
+    chosen = parser.parse_args()
+    part, parts = (int(number) for number in chosen.shard.split("/"))
+    injections = short_sweep() if chosen.short else all_injections()
+    mine = islice(islice(injections, part, None, parts), chosen.limit)
+    state = Path(tempfile.mkdtemp(prefix="crash-"))
+    out = chosen.out or state / "results.jsonl"
+    points = state / "points"
+    began = time.monotonic()
+    with (
+        open(out, "a") as results_file,
+        Shop(state, broker=chosen.broker, flower=False, environment={"ATOMIC_POINTS": str(points)}) as shop,
+    ):
+        results = Sweep(shop, chosen.broker, points).run(mine, results_file)
+    print(table(results))
+    print(f"{time.monotonic() - began:.0f} s; results in {out}")
+    return 1 if any(result["wrong"] for result in results) else 0
+
+
+sys.exit(main())

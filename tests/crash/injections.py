@@ -1,0 +1,90 @@
+"""Every injection of the sweep: a point, an action, what the shop does meanwhile, and which delivery is hit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+from atomic_commit.points import POINTS
+
+KINDS = ("remove_user", "cancel_order", "place_order")
+#: commit; refused by the last branch; retried, because a first attempt fails for no reason of its own.
+ENDINGS = ("commit", "refusal", "retry")
+#: The first visit of the point, or the second one after every message of the transaction was delivered twice.
+DELIVERIES = ("first", "again")
+#: Longer than the patience, so that whoever stops wakes up in a world that has gone on without it.
+LONG = 4
+
+ACTIONS = ("kill", "kill-group", "raise", "drop", f"stop {LONG}", f"delay {LONG}")
+
+
+@dataclass(frozen=True)
+class Injection:
+    """One thing that is done to the shop, and when."""
+
+    point: str
+    action: str
+    kind: str
+    ending: str
+    delivery: str = "first"
+
+    def __str__(self) -> str:
+        return f"{self.action} at {self.point}, {self.kind}, {self.ending}, {self.delivery} delivery"
+
+
+def _can_be_reached(one: Injection) -> bool:
+    """Leave out what no run can reach; that the rest really fires is asserted by the sweep for first deliveries."""
+    step = one.point.partition(".")[0]
+    if step in ("rollback", "abort") and one.ending == "commit":
+        return False
+    if step == "abort" and one.ending == "retry":
+        return False
+    if (step in ("retry", "attempt") or one.point in ("sweep.after_claim", "sweep.after_look")) and (
+        one.ending != "retry"
+    ):
+        return False
+    if step in ("commit",) and one.ending == "refusal":
+        return False
+    if one.point in ("decide.before_update", "decide.after_update", "decide.before_commit", "decide.after_commit"):
+        return one.ending != "refusal"
+    if one.delivery == "again" and step in ("begin", "sweep", "retry", "attempt", "abort"):
+        return False
+    return not (one.action == "drop" and one.point not in _WITH_CONNECTION)
+
+
+#: The points that have a database connection at hand to be cut.
+_WITH_CONNECTION = frozenset(
+    {
+        "begin.before_accept",
+        "begin.before_commit",
+        "prepare.before_branch_row",
+        "prepare.after_branch_row",
+        "prepare.after_function",
+        "decide.before_update",
+        "decide.after_update",
+        "decide.before_commit",
+        "abort.before_commit",
+        "retry.before_commit",
+        "acknowledge.before_commit",
+        "attempt.before_commit",
+        "rollback.before_tombstone",
+    }
+)
+
+
+def all_injections() -> Iterator[Injection]:
+    """The whole sweep, in an order that spreads the points (so that a sweep cut short has seen them all)."""
+    for delivery, ending, kind, action in product(DELIVERIES, ENDINGS, KINDS, ACTIONS):
+        for point in POINTS:
+            one = Injection(point, action, kind, ending, delivery)
+            if _can_be_reached(one):
+                yield one
+
+
+def short_sweep() -> Iterator[Injection]:
+    """Every point killed once, each kind of transaction in its turn."""
+    for number, point in enumerate(POINTS):
+        kinds = KINDS[number % 3 :] + KINDS[: number % 3]
+        candidates = (Injection(point, "kill", kind, ending) for ending in ENDINGS for kind in kinds)
+        yield next(one for one in candidates if _can_be_reached(one))

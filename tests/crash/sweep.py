@@ -1,0 +1,142 @@
+"""Go through injections one after the other on one running shop, and write down what came of each."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, TextIO
+
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
+
+from atomic_commit import journal
+from atomic_commit.messages import Messages
+from celery_config import create_celery
+from celery_config.factory import APP_NAME
+from embedded.shop import Shop
+from tests.broker.http_calls import Answer
+from tests.broker.shopkeeper import ASYNC, Shopkeeper
+from tests.broker.waiting import wait_until
+
+from .injections import Injection
+from .judge import judge
+from .scenarios import Scene
+
+#: Seconds within which the shop must be quiet after the last fault: far over the promise, so that a hang is told apart
+#: from slowness, which the figures show.
+QUIET_WITHIN = 60.0
+
+
+class Sweep:
+    """One shop whose points are armed through `points`, a folder that its processes know as ATOMIC_POINTS."""
+
+    def __init__(self, shop: Shop, broker: str, points: Path) -> None:
+        self.shop, self.broker, self.points = shop, broker, points
+        points.mkdir(parents=True, exist_ok=True)
+
+    def run(self, injections: Iterable[Injection], out: TextIO) -> list[dict[str, Any]]:
+        """Do them all; one JSON line each to `out`. Failures are recorded, not raised: the sweep goes on."""
+        results = []
+        for number, injection in enumerate(injections, 1):
+            result = {**asdict(injection), "broker": self.broker, **self.one(injection)}
+            results.append(result)
+            out.write(json.dumps(result) + "\n")
+            out.flush()
+            if number % 25 == 0 or result["wrong"]:
+                _tell(number, results)
+        return results
+
+    def one(self, injection: Injection) -> dict[str, Any]:
+        """Do one injection and judge. Returns whether it fired, the answer's status, seconds, and what was wrong."""
+        scene = Scene(Shopkeeper(self.shop, self.broker), injection)
+        scene.set()
+        since = scene.keeper.databases.rows("orders", "SELECT clock_timestamp() AS now")[0]["now"]
+        wrong, answer = None, None
+        with self._armed(injection) as fired:
+            began = time.time()
+            with suppress(OSError, HTTPException):  # the connection was lost with the API process
+                answer = self._request(scene)
+            try:
+                quiet_at = self._quiet(scene)
+                judge(scene, answer, since)
+            except AssertionError as error:
+                quiet_at, wrong = time.time(), f"{error}\n{scene.keeper.report()}"
+            fired_at = self._fired_at(injection)
+        self._ready_again()
+        return {
+            "fired": fired_at is not None or fired,
+            "status": answer.status if answer else None,
+            "answered_after": round(answer.seconds, 3) if answer else None,
+            "quiet_after": round(quiet_at - (fired_at or began), 3),
+            "wrong": wrong,
+        }
+
+    def _request(self, scene: Scene) -> Answer:
+        if scene.injection.delivery == "first":
+            return scene.act()
+        answer = scene.act(**ASYNC)
+        if answer.status == 202:
+            self._deliver_again(scene, answer)
+        return answer
+
+    def _deliver_again(self, scene: Scene, answer: Answer) -> None:
+        """Send the chain a second time at once, and every outcome a second time once there is a decision."""
+        service = "users" if scene.injection.kind == "remove_user" else "orders"
+        celery = create_celery(service)
+        celery.conf.update(broker_url=self.shop.broker_url, result_backend=self.shop.result_backend_url)
+        messages = Messages(celery, APP_NAME, service)
+        engine = create_engine(self.shop.admin_url(service))
+        try:
+            messages.send_attempt(self._record(engine, answer))
+            scene.keeper.decided(answer)
+            record = self._record(engine, answer)
+            for branch in record.branches:
+                messages._send(messages._outcome(record, branch))
+        finally:
+            engine.dispose()
+            celery.close()
+
+    def _record(self, engine: Any, answer: Answer) -> Any:
+        with Session(engine) as session:
+            return journal.read(session, answer.body["transaction"]["id"])
+
+    @contextmanager
+    def _armed(self, injection: Injection):
+        """The point is armed; a retry needs a first attempt that fails, and one point more for that."""
+        for old in [*self.points.glob("*.*"), *(self.points / "fired").glob("*")]:
+            old.unlink(missing_ok=True)
+        if injection.ending == "retry" and injection.point != "prepare.after_function":
+            (self.points / "prepare.after_function").write_text("raise")
+        skip = "after 1\n" if injection.delivery == "again" else ""
+        (self.points / injection.point).write_text(skip + injection.action)
+        yield False
+        for left in self.points.glob("*.*"):
+            left.unlink(missing_ok=True)
+
+    def _fired_at(self, injection: Injection) -> float | None:
+        note = self.points / "fired" / injection.point
+        return float(note.read_text().split()[0]) if note.exists() else None
+
+    def _quiet(self, scene: Scene) -> float:
+        keeper = scene.keeper
+        wait_until(
+            lambda: not keeper.unfinished() and not keeper.databases.prepared(), "the shop is quiet", QUIET_WITHIN
+        )
+        return time.time()
+
+    def _ready_again(self) -> None:
+        for name in self.shop.names:
+            self.shop.wait_ready(name)
+
+
+def _tell(number: int, results: list[dict[str, Any]]) -> None:
+    wrong = [r for r in results if r["wrong"]]
+    fired = sum(r["fired"] for r in results)
+    print(f"{number} injections, {fired} fired, {len(wrong)} wrong", flush=True)
+    if results[-1]["wrong"]:
+        print(json.dumps({k: v for k, v in results[-1].items() if k != "wrong"}), results[-1]["wrong"], flush=True)

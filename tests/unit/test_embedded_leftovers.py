@@ -1,0 +1,195 @@
+"""What a killed launcher left: found again, proven to be ours, ended in order. And nobody else's process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from embedded import EmbeddedError
+from embedded.identity import descendants, identity, working_in
+from embedded.leftovers import stop_leftovers, stop_phases
+from embedded.lock import StateLock
+from embedded.passwords import read_or_make
+from embedded.settings import ROOT
+from embedded.status import Recorded, Status, as_json, read_status, status_file, write_status
+
+GONE = Recorded("launcher", 4_000_000, "a boot long ago:1")
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """A process of this test, in a session of its own, as the shop's are."""
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as process:
+        yield process
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+
+
+def recorded(name: str, process: subprocess.Popen[bytes]) -> Recorded:
+    return Recorded(name, process.pid, identity(process.pid))
+
+
+def embedded(state: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "embedded", *command],
+        env={**os.environ, "EMBEDDED_STATE": str(state)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+
+
+# Identity
+
+
+def test_a_process_keeps_its_identity_and_no_other_has_it(sleeper: subprocess.Popen[bytes]) -> None:
+    assert identity(sleeper.pid) == identity(sleeper.pid) != identity(os.getpid())
+
+
+def test_a_process_that_has_gone_has_no_identity_not_even_while_nobody_reaps_it(
+    sleeper: subprocess.Popen[bytes],
+) -> None:
+    sleeper.kill()
+    os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)  # a zombie from here on
+    assert identity(sleeper.pid) is None
+    sleeper.wait()
+    assert identity(sleeper.pid) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the working directory of others cannot be seen")
+def test_a_servers_processes_are_found_by_their_program_in_their_data_folder(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "60"], cwd=tmp_path) as server, subprocess.Popen(["cat"], cwd=tmp_path, stdin=-1):
+        assert working_in(tmp_path, "sleep") == [server.pid]
+        assert working_in(tmp_path.parent, "sleep") == []
+        assert server.pid in descendants(os.getpid())
+        server.kill()
+
+
+# Leftovers
+
+
+def test_leftovers_are_ended_and_it_is_said(sleeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    write_status(tmp_path, Status(GONE, "ready", (recorded("users-api", sleeper),)))
+    said: list[str] = []
+    assert stop_leftovers(tmp_path, said.append) == 1
+    assert sleeper.wait(5) == -signal.SIGTERM
+    assert said == ["launcher pid 4000000 was killed and left 1 of its processes: stopping them"]
+    assert read_status(tmp_path) is None
+
+
+def test_a_frozen_leftover_is_woken_to_hear_its_end(sleeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    write_status(tmp_path, Status(GONE, "ready", (recorded("users-api", sleeper),)))
+    sleeper.send_signal(signal.SIGSTOP)
+    stop_leftovers(tmp_path, lambda line: None)
+    assert sleeper.wait(5) == -signal.SIGTERM
+
+
+def test_another_process_with_a_recorded_pid_is_never_touched(sleeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    stranger = replace(recorded("users-api", sleeper), known="this boot:but an earlier start")
+    unproven = replace(recorded("users-worker", sleeper), known=None)
+    write_status(tmp_path, Status(GONE, "ready", (stranger, unproven)))
+    assert stop_leftovers(tmp_path, lambda line: None) == 0
+    assert sleeper.poll() is None
+
+
+def test_processes_of_a_launcher_that_lives_are_no_leftovers(sleeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    launcher = Recorded("launcher", os.getpid(), identity(os.getpid()))
+    write_status(tmp_path, Status(launcher, "ready", (recorded("users-api", sleeper),)))
+    stop_leftovers(tmp_path, lambda line: None)
+    assert sleeper.poll() is None
+
+
+def test_a_record_that_cannot_be_understood_ends_nothing(tmp_path: Path) -> None:
+    for text in ("", "[]", "{", '{"launcher": 1}', '{"launcher": {"pid": 1}, "processes": []}'):
+        status_file(tmp_path).write_text(text)
+        assert read_status(tmp_path) is None
+        assert stop_leftovers(tmp_path, lambda line: None) == 0
+
+
+def test_work_ends_before_what_it_needs() -> None:
+    names = ["postgres", "redis", "rabbitmq", "users-outcome-worker", "users-worker", "users-api", "flower"]
+    assert stop_phases(names) == [
+        ["users-api", "flower"],
+        ["users-worker"],
+        ["users-outcome-worker"],
+        ["redis", "rabbitmq"],
+        ["postgres"],
+    ]
+
+
+# Status and lock
+
+
+def test_the_status_for_programs_has_null_for_a_process_that_does_not_run(sleeper: subprocess.Popen[bytes]) -> None:
+    down = Recorded("users-worker", None, None)
+    said = json.loads(as_json(Status(GONE, "ready", (replace(recorded("users-api", sleeper), port=5001), down))))
+    assert said["processes"] == [
+        {"name": "users-api", "pid": sleeper.pid, "port": 5001},
+        {"name": "users-worker", "pid": None, "port": None},
+    ]
+
+
+def test_status_of_nothing_ends_with_exit_code_3_and_an_empty_list_for_programs(tmp_path: Path) -> None:
+    for_people, for_programs = embedded(tmp_path, "status"), embedded(tmp_path, "status", "--json")
+    assert (for_people.returncode, for_people.stdout) == (3, "")
+    assert for_people.stderr == f"embedded: no shop runs in {tmp_path}.\n"
+    assert for_programs.returncode == 3
+    assert json.loads(for_programs.stdout)["processes"] == []
+
+
+def test_down_says_that_nothing_runs_or_ends_what_was_left(sleeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    assert embedded(tmp_path, "down").stdout == f"Nothing runs in {tmp_path}.\n"
+    write_status(tmp_path, Status(GONE, "ready", (recorded("users-api", sleeper),)))
+    assert "Stopped what was left" in embedded(tmp_path, "down").stdout
+    assert sleeper.wait(5) == -signal.SIGTERM
+
+
+def test_a_second_shop_in_one_folder_is_one_line_that_names_the_first(tmp_path: Path) -> None:
+    first, second = StateLock(tmp_path), StateLock(tmp_path)
+    first.acquire()
+    with pytest.raises(EmbeddedError, match=rf"already runs in .* \(launcher pid {os.getpid()}\)") as error:
+        second.acquire()
+    assert "\n" not in str(error.value)
+    first.release()
+    second.acquire()
+    second.release()
+
+
+def test_the_lock_of_a_launcher_that_was_killed_is_free_although_its_children_live(tmp_path: Path) -> None:
+    script = (
+        "import pathlib, subprocess, sys; from embedded.lock import StateLock;"
+        "StateLock(pathlib.Path(sys.argv[1])).acquire();"
+        "print(subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL).pid, flush=True); sys.stdin.read()"
+    )
+    argv = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as launcher:
+        assert launcher.stdout is not None
+        child = int(launcher.stdout.readline())
+        with pytest.raises(EmbeddedError):
+            StateLock(tmp_path).acquire()
+        launcher.kill()
+    try:
+        lock = StateLock(tmp_path)
+        lock.acquire()
+        lock.release()
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_what_names_passwords_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    write_status(tmp_path, Status(GONE, "ready"))
+    passwords = read_or_make(tmp_path / "passwords.json", ("postgres",))
+    for file in tmp_path.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert read_or_make(tmp_path / "passwords.json", ("postgres", "users_service"))["postgres"] == passwords["postgres"]
