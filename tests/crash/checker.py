@@ -1,0 +1,174 @@
+"""The independent checker: judges a soak by its history and by rows alone. It knows the shop's promises, not its code.
+
+Nothing of the shop, of the engine or of the clients is imported here; what is believed is what a client was answered and
+what stands in the databases when everything is quiet.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from typing import Any
+
+Rows = Callable[..., list[dict[str, Any]]]
+
+
+def check(history: list[dict[str, Any]], rows: Rows) -> list[str]:
+    """Every violation, in words. `rows(database, statement)` reads one of the three databases or "postgres"."""
+    journals = {
+        str(row["id"]): row
+        for service in ("users", "orders", "products")
+        for row in rows(service, "SELECT * FROM transactions")
+    }
+    orders = {row["id"]: row for row in rows("orders", "SELECT * FROM orders")}
+    users = {row["id"]: row for row in rows("users", "SELECT * FROM users")}
+    return [
+        *_ended(journals, rows),
+        *_atomic(journals, rows),
+        *_orders_once(journals, orders),
+        *_answers(history, journals, orders, users),
+        *_keys(history),
+        *_no_orphans(orders, users),
+        *_conserved(history, rows),
+    ]
+
+
+def _ended(journals: dict[str, Any], rows: Rows) -> list[str]:
+    """Nothing is undecided, unsettled, quarantined, prepared or marked."""
+    prepared = rows("postgres", "SELECT gid FROM pg_prepared_xacts")
+    marked = rows("users", "SELECT id FROM users WHERE status <> 'active'")
+    cancelling = rows("orders", "SELECT id FROM orders WHERE status = 'cancelling'")
+    unsettled = [id for id, row in journals.items() if row["state"] == "preparing" or not row["settled_at"]]
+    quarantined = [id for id, row in journals.items() if row["quarantined_at"]]
+    return [
+        f"{what}: {which}"
+        for what, which in {
+            "prepared": prepared,
+            "user marked": marked,
+            "order marked": cancelling,
+            "not settled": unsettled,
+            "quarantined": quarantined,
+        }.items()
+        if which
+    ]
+
+
+def _atomic(journals: dict[str, Any], rows: Rows) -> list[str]:
+    """Committed: every branch is done, once, in the last attempt. Aborted: none is."""
+    told = defaultdict(set)
+    for service in ("users", "orders"):
+        for row in rows(service, "SELECT transaction_id, attempt, name FROM transaction_branches"):
+            told[str(row["transaction_id"])].add((row["attempt"], row["name"]))
+    done, unknown = defaultdict(set), []
+    for service in ("users", "orders", "products"):
+        for row in rows(service, "SELECT transaction_id, attempt, branch FROM branch_rows WHERE kind = 'done'"):
+            done[str(row["transaction_id"])].add((row["attempt"], row["branch"]))
+            if str(row["transaction_id"]) not in journals:
+                unknown.append(row)
+    wrong = [f"a branch of nobody's transaction: {row}" for row in unknown]
+    for id, journal in journals.items():
+        last = {(attempt, name) for attempt, name in told[id] if attempt == journal["attempt"]}
+        wanted = last if journal["state"] == "committed" else set()
+        if done[id] != wanted:
+            wrong.append(f"{journal['state']} {journal['kind']} {id}: done {done[id]}, should be {wanted}")
+    return wrong
+
+
+def _orders_once(journals: dict[str, Any], orders: dict[int, Any]) -> list[str]:
+    """Every order was made by exactly one committed placing, and every committed placing made one."""
+    made = Counter(
+        row["result"]["order"]["id"]
+        for row in journals.values()
+        if row["kind"] == "place_order" and row["state"] == "committed"
+    )
+    return [f"order {id}: made by {made[id]} placings" for id in set(made) | set(orders) if made[id] != (id in orders)]
+
+
+def _answers(
+    history: list[dict[str, Any]], journals: dict[str, Any], orders: dict[int, Any], users: dict[int, Any]
+) -> list[str]:
+    """What a client was told is so. A lost connection, 500 and 504 promise nothing."""
+    wrong = []
+    for entry in history:
+        status, operation, id = entry.get("status"), entry["operation"], entry.get("transaction")
+        if operation not in ("place", "cancel", "remove"):
+            continue
+        journal = journals.get(id) if id else None
+        if status in (200, 201) and not (journal and journal["state"] == "committed"):
+            wrong.append(f"told yes, and it was not: {entry} {journal}")
+        elif (status == 503 and journal and journal["state"] == "committed") or (
+            status == 409 and journal and journal["state"] == "committed" and _own(entry, journal)
+        ):
+            wrong.append(f"told no, and it was: {entry}")
+        elif status == 202 and journal is None:
+            wrong.append(f"accepted and lost: {entry}")
+        if status == 200 and operation == "remove" and entry["user"] in users:
+            wrong.append(f"removed and still there: {entry}")
+        if status == 200 and operation == "cancel" and orders[entry["order"]]["status"] != "cancelled":
+            wrong.append(f"cancelled and it is not: {entry} {orders[entry['order']]}")
+        if status == 201 and entry["result_order"] not in orders:
+            wrong.append(f"placed and not there: {entry}")
+    for entry in history:
+        if (
+            entry["operation"] == "fulfil"
+            and entry["status"] == 200
+            and orders[entry["order"]]["status"] != "fulfilled"
+        ):
+            wrong.append(f"fulfilled and it is not: {entry}")
+    return wrong
+
+
+def _own(entry: dict[str, Any], journal: dict[str, Any]) -> bool:
+    """A request that is refused because another transaction is in the way is told of that one, which may commit."""
+    return bool(journal["created_at"].timestamp() >= entry["began"] - 1e-3 and not entry.get("key")) and (
+        entry["operation"] == "place"
+    )
+
+
+def _keys(history: list[dict[str, Any]]) -> list[str]:
+    """All requests with one key that were accepted are one transaction."""
+    accepted = defaultdict(set)
+    for entry in history:
+        if entry.get("key") and entry.get("status") in (200, 201, 202):
+            accepted[entry["key"]].add(entry["transaction"])
+    return [f"key {key} stands for {len(ids)} transactions: {ids}" for key, ids in accepted.items() if len(ids) > 1]
+
+
+def _no_orphans(orders: dict[int, Any], users: dict[int, Any]) -> list[str]:
+    return [
+        f"open order {id} of user {row['user_id']} who does not exist"
+        for id, row in orders.items()
+        if row["status"] in ("open", "cancelling") and row["user_id"] not in users
+    ]
+
+
+def _conserved(history: list[dict[str, Any]], rows: Rows) -> list[str]:
+    """For each product: stock + open quantities = what was put in − what was fulfilled.
+
+    A stock change whose answer was lost may or may not have happened, so each adds a possible value.
+    """
+    put_in: Counter[int] = Counter()
+    maybe: dict[int, list[int]] = defaultdict(list)
+    for entry in history:
+        if entry["operation"] == "add_product":
+            put_in[entry["product"]] += entry["stock"]
+        elif entry["operation"] == "stock" and entry["status"] == 200:
+            put_in[entry["product"]] += entry["delta"]
+        elif entry["operation"] == "stock" and entry["status"] not in (404, 409, 422):
+            maybe[entry["product"]].append(entry["delta"])
+    held: Counter[int] = Counter()
+    for row in rows(
+        "orders",
+        "SELECT product_id, sum(quantity)::bigint AS units FROM order_lines JOIN orders ON orders.id = order_id"
+        " WHERE status IN ('open', 'cancelling', 'fulfilled') GROUP BY product_id",
+    ):
+        held[row["product_id"]] = row["units"]
+    wrong = []
+    for row in rows("products", "SELECT id, stock FROM products"):
+        possible = {0}
+        for delta in maybe[row["id"]]:
+            possible |= {so_far + delta for so_far in possible}
+        found = row["stock"] + held[row["id"]] - put_in[row["id"]]
+        if found not in possible:
+            wrong.append(f"product {row['id']}: {found} units too many or too few (possible: {sorted(possible)[:5]})")
+    return wrong

@@ -1,0 +1,140 @@
+"""The random customers of a soak. Each client is a thread with a generator of its own, so a seed repeats its choices."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import uuid
+from http.client import HTTPException
+from typing import Any
+
+from embedded.shop import Shop
+from tests.broker.http_calls import Answer, call
+
+from .history import History
+
+PRODUCTS, STOCK = 12, 1_000_000
+#: operation → weight
+_MIX = {"place": 58, "cancel": 20, "fulfil": 6, "remove": 6, "add_user": 8, "stock": 2}
+
+
+class Market:
+    """What all clients know of: users, products and orders that somebody was told of."""
+
+    def __init__(self, shop: Shop, history: History) -> None:
+        self.shop, self.history = shop, history
+        self.lock = threading.Lock()
+        self.users: list[int] = []
+        self.orders: list[int] = []
+        self.products = [self._add_product(number) for number in range(PRODUCTS)]
+        for _ in range(30):
+            self.add_user(random.Random(0))
+
+    def _add_product(self, number: int) -> int:
+        # Every third one has a warehouse that is full, so that what leaves may be refused when it comes back.
+        body: dict[str, Any] = {"name": f"product {number}", "price": 100 + number, "stock": STOCK}
+        if number % 3 == 0:
+            body["capacity"] = STOCK
+        answer = call("POST", self.shop.url("products") + "/products", body)
+        self.history.add("add_product", time.time(), status=answer.status, product=answer.body["id"], stock=STOCK)
+        return int(answer.body["id"])
+
+    def add_user(self, dice: random.Random) -> None:
+        body = {"name": "Somebody", "email": f"{uuid.UUID(int=dice.getrandbits(128))}@example.com"}
+        began = time.time()
+        answer = self.asked("POST", "users", "/users", body)
+        if answer and answer.status == 201:
+            with self.lock:
+                self.users.append(answer.body["id"])
+        self.history.add("add_user", began, status=answer.status if answer else None)
+
+    def asked(self, method: str, service: str, path: str, body: object = None, **headers: str) -> Answer | None:
+        """The answer, or None where the connection was lost."""
+        try:
+            return call(method, self.shop.url(service) + path, body, **headers)
+        except (OSError, HTTPException, ValueError):
+            return None
+
+
+class Client(threading.Thread):
+    """One customer, until `stop` is set."""
+
+    def __init__(self, market: Market, seed: str, stop: threading.Event) -> None:
+        super().__init__(name=f"client-{seed}", daemon=True)
+        self._market, self._dice, self._stop_event = market, random.Random(seed), stop
+
+    def run(self) -> None:
+        while not self._stop_event.is_set():
+            operation = self._dice.choices(list(_MIX), list(_MIX.values()))[0]
+            getattr(self, f"_{operation}")()
+
+    def _add_user(self) -> None:
+        self._market.add_user(self._dice)
+
+    def _place(self) -> None:
+        chosen = self._dice.sample(self._market.products, self._dice.randint(1, 3))
+        body = {
+            "user_id": self._one_of(self._market.users),
+            "lines": [{"product_id": product, "quantity": self._dice.randint(1, 4)} for product in chosen],
+        }
+        answer = self._distributed("place", "POST", "orders", "/orders", body)
+        if answer and answer.status == 201:
+            with self._market.lock:
+                self._market.orders.append(answer.body["order"]["id"])
+
+    def _cancel(self) -> None:
+        order = self._one_of(self._market.orders)
+        self._distributed("cancel", "POST", "orders", f"/orders/{order}/cancel", order=order)
+
+    def _remove(self) -> None:
+        user = self._one_of(self._market.users)
+        self._distributed("remove", "DELETE", "users", f"/users/{user}", user=user)
+
+    def _fulfil(self) -> None:
+        order = self._one_of(self._market.orders)
+        began = time.time()
+        answer = self._market.asked("POST", "orders", f"/orders/{order}/fulfil")
+        self._market.history.add("fulfil", began, status=answer.status if answer else None, order=order)
+
+    def _stock(self) -> None:
+        """Goods come in or go out. A lost answer is looked up: the check needs to know what was put in."""
+        product, delta = self._dice.choice(self._market.products), -self._dice.randint(1, 3)
+        began = time.time()
+        answer = self._market.asked("POST", "products", f"/products/{product}/stock", {"delta": delta})
+        status = answer.status if answer else None
+        self._market.history.add("stock", began, status=status, product=product, delta=delta)
+
+    def _distributed(
+        self, operation: str, method: str, service: str, path: str, body: object = None, **members: Any
+    ) -> Answer | None:
+        """Send it, sometimes with a key; with a key a lost answer is asked for again, as a careful client does."""
+        headers: dict[str, str] = {}
+        key = f"{uuid.UUID(int=self._dice.getrandbits(128))}" if self._dice.random() < 0.4 else None
+        if key:
+            headers["Idempotency_Key"] = f'"{key}"'
+        if self._dice.random() < 0.1:
+            headers["Prefer"] = "respond-async"
+        for _ in range(1 + self._dice.randint(0, 2) if key else 1):
+            began = time.time()
+            answer = self._market.asked(method, service, path, body, **headers)
+            self._market.history.add(
+                operation,
+                began,
+                status=answer.status if answer else None,
+                service=service,
+                key=key,
+                transaction=_transaction_of(answer),
+                result_order=answer.body.get("order", {}).get("id") if answer and answer.status in (200, 201) else None,
+                **members,
+            )
+        return answer
+
+    def _one_of(self, those: list[int]) -> int:
+        with self._market.lock:
+            return self._dice.choice(those) if those else 1
+
+
+def _transaction_of(answer: Answer | None) -> str | None:
+    transaction = answer.body.get("transaction") if answer and isinstance(answer.body, dict) else None
+    return transaction["id"] if transaction else None
