@@ -259,6 +259,11 @@ class Shop:
             result = connection.execute(sa.text(statement), parameters)
             return [tuple(row) for row in result] if result.returns_rows else []
 
+    def query_outside(self, service: str, statement: str) -> None:
+        """A statement that PostgreSQL wants outside any transaction, from the hand of an administrator."""
+        with self._admins[service].cursor() as cursor:
+            cursor.execute(statement)
+
     def prepared(self) -> list[str]:
         """The gids in pg_prepared_xacts, of all three databases."""
         rows = self.query("users", "SELECT gid FROM pg_prepared_xacts ORDER BY prepared, gid")
@@ -379,6 +384,15 @@ class Shop:
         )
         for service in SERVICES:
             self.query(service, f"UPDATE transactions SET {moved}")
+
+    def time_passes_for(self, service: str, transaction: UUID, seconds: float) -> None:
+        """The same for one transaction; where another one's row is held by somebody, who would be waited for."""
+        self.query(
+            service,
+            "UPDATE transactions SET next_look_at = next_look_at - make_interval(secs => :by) WHERE id = :id",
+            by=seconds,
+            id=transaction,
+        )
 
     def deadline_passes(self) -> None:
         """The time is up for whatever is undecided. (To move all clocks as far at once would say that nobody has

@@ -187,7 +187,7 @@ def crashes() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("results", ["results-kept", "results-lost"])
-@pytest.mark.parametrize(("build", "refused", "last"), crashes())
+@pytest.mark.parametrize(("build", "refused", "last"), list(crashes()))
 def test_a_crash_after_any_step_ends_whole_and_what_comes_late_changes_nothing(
     shop: Shop, build: Callable[..., Scene], refused: bool, last: str, results: str
 ) -> None:
