@@ -1,4 +1,4 @@
-"""The random customers of a soak. Each client is a thread with a generator of its own, so a seed repeats its choices."""
+"""The random customers of a soak. Each client is a thread with a generator of its own: a seed repeats its choices."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ class Market:
         self.users: list[int] = []
         self.orders: list[int] = []
         self.products = [self._add_product(number) for number in range(PRODUCTS)]
+        dice = random.Random(0)
         for _ in range(30):
-            self.add_user(random.Random(0))
+            self.add_user(dice)
 
     def _add_product(self, number: int) -> int:
         # Every third one has a warehouse that is full, so that what leaves may be refused when it comes back.
@@ -52,9 +53,12 @@ class Market:
     def asked(self, method: str, service: str, path: str, body: object = None, **headers: str) -> Answer | None:
         """The answer, or None where the connection was lost."""
         try:
-            return call(method, self.shop.url(service) + path, body, **headers)
+            answer = call(method, self.shop.url(service) + path, body, **headers)
         except (OSError, HTTPException, ValueError):
-            return None
+            answer = None
+        if answer is None or answer.status == 503:
+            time.sleep(0.2)  # a client that hammers what is not there fills the history with nothing
+        return answer
 
 
 class Client(threading.Thread):
@@ -125,6 +129,7 @@ class Client(threading.Thread):
                 service=service,
                 key=key,
                 transaction=_transaction_of(answer),
+                reason=answer.body.get("reason") if answer else None,
                 result_order=answer.body.get("order", {}).get("id") if answer and answer.status in (200, 201) else None,
                 **members,
             )

@@ -36,7 +36,19 @@ from users_service import create_app as create_users
 
 #: Short where a test waits for real (for locks). Long between attempts: those clocks are moved, and a new attempt that
 #: began by itself because the machine was slow would be one that no test expects.
-LIMITS = Limits(lock_timeout=0.3, branch_row_timeout=0.1, backoff=5.0)
+LIMITS = Limits(
+    deadline=600.0,
+    patience=5.0,
+    patience_cap=120.0,
+    lock_timeout=0.3,
+    branch_row_timeout=0.1,
+    look_after=1.0,
+    backoff=5.0,
+    backoff_cap=5.0,
+    unwatched=10.0,
+    failed_attempts=3,
+    quarantine_after=20,
+)
 
 TABLES = {
     "users": ("users",),
@@ -354,8 +366,8 @@ class Shop:
         return stored
 
     def prepare(self, gid: Gid, handed_on: dict[str, Any]) -> dict[str, Any]:
-        """Run one link of the chain as a worker does, with its result stored; the links behind it are not called.
-        Raises what the branch raises."""
+        """Run one link of the chain as a worker does, with its result stored (over an earlier one of the same task, if
+        that is not a SUCCESS); the links behind it are not called. Raises what the branch raises."""
         task = self.celery.tasks[gid.branch]
         done = task.apply(
             args=(handed_on,),
