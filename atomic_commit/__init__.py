@@ -9,6 +9,7 @@ the coordinator's own change as last resource. To be read in this order:
 ``participant``  prepare, commit, rollback of one service's branches
 ``coordinator``  begin, decide, acknowledge, look
 ``recovery``     the sweep that finishes whatever messages have not
+``retention``    removes what nobody can need any more
 ``journal``      the rows behind it, ``schema`` their tables, ``messages`` what is sent, ``watch`` how a request waits
 ``limits``, ``errors``, ``database``: time limits, what can go wrong, connection settings
 

@@ -24,6 +24,7 @@ class Limits:
     ``unwatched``: a look that is overdue by more than this proves that no outcome worker was alive; silence in that
     time is not held against the branches.
     ``failed_attempts``: how often a branch that fails with an unexpected error is tried.
+    ``keep_transactions``, ``keep_branch_rows``: ages at which settled transactions and branch rows are removed.
     ``quarantine_after``: looks at a decided transaction that fail with an unexpected error before it is put aside.
     """
 
@@ -37,6 +38,8 @@ class Limits:
     backoff: float = 0.1
     backoff_cap: float = 5.0
     unwatched: float = 10.0
+    keep_transactions: float = 7 * 86400.0
+    keep_branch_rows: float = 30 * 86400.0
     failed_attempts: int = 3
     quarantine_after: int = 20
 
@@ -44,6 +47,8 @@ class Limits:
         for field in fields(self):
             if getattr(self, field.name) <= 0:
                 raise ValueError(f"ATOMIC_{field.name.upper()} must be more than 0")
+        if self.keep_branch_rows < self.keep_transactions + self.deadline:
+            raise ValueError("ATOMIC_KEEP_BRANCH_ROWS must exceed ATOMIC_KEEP_TRANSACTIONS by the deadline or more")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Limits:

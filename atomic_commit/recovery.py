@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from uuid import UUID
 
 from sqlalchemy import Engine
@@ -22,11 +23,14 @@ from atomic_commit.database import told_apart
 from atomic_commit.errors import Conflict, Lost
 from atomic_commit.limits import Limits
 from atomic_commit.points import reach
+from atomic_commit.retention import remove_old
 
 log = logging.getLogger(__name__)
 
 #: Transactions claimed by one query; a sweep goes on until nothing is due.
 _BATCH = 50
+#: Seconds between two looks for rows that are past their age.
+_CLEAN_EVERY = 60.0
 #: Seconds between the looks at one transaction, by how often it was looked at.
 _PAUSES = (0.5, 0.5, 1.0, 1.0, 2.0, 2.0, 4.0)
 
@@ -72,7 +76,7 @@ class Sweeper:
         return looked
 
     def _run(self) -> None:
-        fresh = True
+        fresh, cleaned = True, time.monotonic()
         while not self._stop.is_set():
             try:
                 if fresh:
@@ -80,6 +84,10 @@ class Sweeper:
                 self.sweep()
                 fresh = False
                 self._tell_trouble(None)
+                if time.monotonic() - cleaned > _CLEAN_EVERY * random.uniform(0.5, 1.5):
+                    while remove_old(self._engine, self._limits) and not self._stop.is_set():
+                        pass
+                    cleaned = time.monotonic()
             except (Lost, Conflict) as error:
                 self._tell_trouble(error)
             except Exception:

@@ -100,6 +100,7 @@ def shop(the_shop: Shop, request: pytest.FixtureRequest, caplog: pytest.LogCaptu
     assert "undecided" in may or not the_shop.undecided(), tell()
     assert may & {"undecided", "unsettled"} or not the_shop.unsettled(), tell()
     assert "unbalanced" in may or not the_shop.imbalance(), f"{the_shop.imbalance()}\n{tell()}"
+    assert "unbalanced" in may or not the_shop.orphans(), f"{the_shop.orphans()}\n{tell()}"
     if not request.node.get_closest_marker("loud"):
         errors = [r.getMessage() for r in caplog.get_records("call") if r.levelno >= logging.ERROR]
         assert not errors, "\n".join(errors)

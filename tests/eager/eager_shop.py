@@ -324,6 +324,12 @@ class Shop:
             if stock[product] + held[product] != self.put_in[product] - gone[product]
         }
 
+    def orphans(self) -> list[int]:
+        """Open orders of users who are not there: there is none, ever."""
+        users = {id for (id,) in self.query("users", "SELECT id FROM users")}
+        open_orders = self.query("orders", "SELECT id, user_id FROM orders WHERE status IN ('open', 'cancelling')")
+        return [order for order, user in open_orders if user not in users]
+
     def _quantities(self, condition: str) -> Counter[int]:
         return Counter(
             dict(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import random
+import threading
+
+import pytest
 from eager_shop import Shop
 
 
@@ -62,3 +66,39 @@ def test_goods_come_back_up_to_the_very_brim_of_the_warehouse(shop: Shop, user: 
     order = shop.place_order(user, {vase: 5})
     shop.cancel(order).expect(200)
     assert shop.stock_of(vase) == 5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_a_crowd_does_at_once_the_goods_add_up_in_the_end(shop: Shop, seed: int) -> None:
+    """Four clients on three users and three products, each with its own sequence; the law is checked after the test."""
+    users = [shop.add_user(name) for name in ("Ada", "Grace", "Mary")]
+    products = [shop.add_product("p", stock=6, capacity=capacity) for capacity in (None, 6, 8)]
+    together, answers = threading.Barrier(4), []
+
+    def client(number: int) -> None:
+        chance = random.Random(f"{seed}-{number}")
+        together.wait()
+        for _ in range(10):
+            user, amount = chance.choice(users), chance.randint(1, 3)
+            wanted = dict.fromkeys(chance.sample(products, chance.randint(1, 3)), amount)
+            order = chance.randint(1, 12)
+            ask = chance.choice(
+                [
+                    lambda: shop.ask_to_place_order(user, wanted, Prefer="respond-async"),  # noqa: B023
+                    lambda: shop.ask_to_place_order(user, wanted, Prefer="respond-async"),  # noqa: B023
+                    lambda: shop.cancel(order, Prefer="respond-async"),  # noqa: B023
+                    lambda: shop.fulfil(order),  # noqa: B023
+                    lambda: shop.adjust_stock(chance.choice(products), amount),  # noqa: B023
+                    lambda: shop.remove_user(user, Prefer="respond-async"),  # noqa: B023
+                ]
+            )
+            answers.append(ask())
+
+    clients = [threading.Thread(target=client, args=(number,)) for number in range(4)]
+    for thread in clients:
+        thread.start()
+    for thread in clients:
+        thread.join()
+    assert len(answers) == 40
+    assert {answer.status for answer in answers} <= {200, 202, 404, 409, 503}, answers
+    shop.recover(rounds=60)
