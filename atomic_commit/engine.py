@@ -19,7 +19,7 @@ from atomic_commit.errors import Conflict, Fenced, Lost, Refused
 from atomic_commit.journal import IdempotencyKey, State, TransactionRecord
 from atomic_commit.limits import Limits
 from atomic_commit.messages import Messages
-from atomic_commit.names import Gid, branch_queue, outcome_queue, task_name
+from atomic_commit.names import Gid, task_name
 from atomic_commit.participant import Answer, HandedOn, Participant
 from atomic_commit.recovery import Sweeper
 from atomic_commit.watch import DecisionWatch
@@ -110,26 +110,26 @@ class AtomicCommit:
             return self.participant.prepare(self._gid(transaction, attempt, branch.name), branch, handed_on)
 
         run.__doc__ = branch.function.__doc__
-        celery.task(
-            run, name=branch.name, queue=branch_queue(self.service), throws=_EXPECTED, resultrepr_maxsize=_SHORT
-        )
+        celery.task(run, name=branch.name, throws=_EXPECTED, resultrepr_maxsize=_SHORT)
 
     def _register_coordinator(self, celery: Celery) -> None:
         def decide(handed_on: HandedOn, transaction: str, attempt: int) -> str:
-            self.coordinator.decide(UUID(transaction), attempt, handed_on)
-            return str(self.coordinator.read(UUID(transaction)).state)
+            with told_apart():
+                self.coordinator.decide(UUID(transaction), attempt, handed_on)
+                return str(self.coordinator.read(UUID(transaction)).state)
 
         def review(transaction: str, attempt: int) -> None:
-            self.coordinator.decide(UUID(transaction), attempt)
+            with told_apart():
+                self.coordinator.decide(UUID(transaction), attempt)
 
         def acknowledge(answer: str, transaction: str, attempt: int, branch: str) -> None:
-            self.coordinator.acknowledge(UUID(transaction), attempt, branch, Answer(answer))
+            with told_apart():
+                self.coordinator.acknowledge(UUID(transaction), attempt, branch, Answer(answer))
 
         # decide keeps its result: its AsyncResult is the chain's.
         celery.task(
             decide,
             name=task_name(self.service, "decide"),
-            queue=outcome_queue(self.service),
             throws=_EXPECTED,
             resultrepr_maxsize=_SHORT,
         )
@@ -140,7 +140,6 @@ class AtomicCommit:
         celery.task(
             function,
             name=task_name(self.service, verb),
-            queue=outcome_queue(self.service),
             ignore_result=True,  # the rows are the result
             throws=_EXPECTED,
             resultrepr_maxsize=_SHORT,

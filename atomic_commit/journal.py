@@ -90,7 +90,6 @@ class TransactionRecord:
     quarantined_at: datetime | None
     next_look_at: datetime | None
     fingerprint: str | None
-    looks: int
     read_at: datetime
     branches: tuple[BranchRecord, ...] = field(default=())
 
@@ -210,7 +209,7 @@ def mark_dispatched(session: Session, transaction: UUID, attempt: int, *, patien
         session,
         update(table)
         .where(_undecided(transaction, attempt), ~table.c.dispatched, ~sa.exists(owed))
-        .values(dispatched=True, patience_until=_in(patience), next_look_at=_in(look_after), looks=0),
+        .values(dispatched=True, patience_until=_in(patience), next_look_at=_in(look_after), looks=0, failures=0),
     )
 
 
@@ -237,7 +236,15 @@ def record_decision(
         session,
         update(table)
         .where(_undecided(transaction, attempt))
-        .values(state=state, cause=cause, decided_at=_now, next_look_at=_in(look_after), looks=0, dispatched=True),
+        .values(
+            state=state,
+            cause=cause,
+            decided_at=_now,
+            next_look_at=_in(look_after),
+            looks=0,
+            failures=0,
+            dispatched=True,
+        ),
     )
 
 
@@ -253,7 +260,7 @@ def record_retry(session: Session, transaction: UUID, attempt: int, cause: dict[
         session,
         update(table)
         .where(_undecided(transaction, attempt))
-        .values(attempt=attempt + 1, dispatched=False, cause=cause, next_look_at=_in(pause), looks=0),
+        .values(attempt=attempt + 1, dispatched=False, cause=cause, next_look_at=_in(pause), looks=0, failures=0),
     )
 
 
@@ -366,9 +373,15 @@ def record_quarantine(session: Session, transaction: UUID, error: str) -> None:
     )
 
 
-def record_error(session: Session, transaction: UUID, error: str) -> None:
-    """Keep the last trouble with an unsettled transaction where people can see it."""
-    session.execute(update(table).where(table.c.id == transaction, table.c.settled_at.is_(None)).values(error=error))
+def record_error(session: Session, transaction: UUID, error: str) -> int:
+    """Keep an unexpected error where people can see it. Returns how many there have been since the last progress."""
+    statement = (
+        update(table)
+        .where(table.c.id == transaction, table.c.settled_at.is_(None))
+        .values(error=error, failures=table.c.failures + 1)
+        .returning(table.c.failures)
+    )
+    return session.scalar(statement) or 0
 
 
 # ---- read

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ class Limits:
     time is not held against the branches.
     ``failed_attempts``: how often a branch that fails with an unexpected error is tried.
     ``keep_transactions``, ``keep_branch_rows``: ages at which settled transactions and branch rows are removed.
-    ``quarantine_after``: looks at a decided transaction that fail with an unexpected error before it is put aside.
+    ``quarantine_after``: unexpected errors without progress before a transaction is put aside.
     """
 
     deadline: float = 600.0
@@ -45,10 +46,9 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if getattr(self, field.name) <= 0:
-                raise ValueError(f"ATOMIC_{field.name.upper()} must be more than 0")
-        if self.keep_branch_rows < self.keep_transactions + self.deadline:
-            raise ValueError("ATOMIC_KEEP_BRANCH_ROWS must exceed ATOMIC_KEEP_TRANSACTIONS by the deadline or more")
+            value = getattr(self, field.name)
+            if value <= 0 or not math.isfinite(value):
+                raise ValueError(f"ATOMIC_{field.name.upper()} must be a finite number above 0, not {value}")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Limits:

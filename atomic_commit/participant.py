@@ -18,8 +18,9 @@ from typing import Any, TypedDict
 
 import psycopg2.extensions
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.event import listen
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 
 from atomic_commit.database import run_outside_transaction, told_apart
 from atomic_commit.declare import BranchDeclaration, Values
@@ -99,7 +100,9 @@ class Participant:
             except DBAPIError as error:
                 return self._duplicate(gid, error)
             reach("prepare.after_branch_row", session)
+            session.info["branch_runs"] = True
             added = branch.call(session, handed_on["values"])
+            session.info["branch_runs"] = False
             session.flush()
             reach("prepare.after_function", session)
             _prepare_transaction(session, gid)
@@ -221,6 +224,7 @@ def _own_transaction(engine: Engine) -> Iterator[Session]:
     with engine.connect() as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT")
         with Session(connection) as session:
+            listen(session, "after_soft_rollback", _refuse_to_go_on)
             try:
                 yield session
             except BaseException:
@@ -228,6 +232,13 @@ def _own_transaction(engine: Engine) -> Iterator[Session]:
                 raise
             if _in_transaction(connection):
                 _roll_back(connection)
+
+
+def _refuse_to_go_on(session: Session, ended: SessionTransaction) -> None:
+    """A branch that rolls back by itself would only seem to: the transaction is ours, and what it has undone in its own
+    eyes would be prepared. (Rolling back to a savepoint is real, and allowed.)"""
+    if session.info.get("branch_runs") and not ended.nested:
+        raise Impossible("a branch may not roll back by itself; let it raise")
 
 
 def _roll_back(connection: Connection) -> None:

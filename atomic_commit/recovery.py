@@ -97,7 +97,8 @@ class Sweeper:
     def _look(self, transaction: UUID, overdue: float) -> bool:
         """Look at one transaction; whatever goes wrong with it stays its own trouble."""
         try:
-            return self._coordinator.look(transaction, unwatched=overdue > self._limits.unwatched)
+            with told_apart():
+                return self._coordinator.look(transaction, unwatched=overdue > self._limits.unwatched)
         except (Conflict, Lost) as error:
             log.warning("transaction %s: %s; looked at again later", transaction, error)
         except Exception as error:
@@ -109,8 +110,8 @@ class Sweeper:
         """Note an unexpected error; after enough of them put the transaction aside."""
         try:
             with Session(self._engine) as session, session.begin():
-                journal.record_error(session, transaction, words)
-            if self._coordinator.read(transaction).looks >= self._limits.quarantine_after:
+                failures = journal.record_error(session, transaction, words)
+            if failures >= self._limits.quarantine_after:
                 self._coordinator.quarantine(transaction, words)
         except Exception:
             log.exception("transaction %s: its error can't be noted", transaction)

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import signal
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 
 import psycopg2
 import pytest
+from eager_postgres import database_url, running_postgres
 from eager_shop import Shop
 
 from atomic_commit.messages import Messages
 from celery_config.queues import SERVICES
-from embedded.output import Output
-from embedded.postgres import Postgres, role_of
-from embedded.settings import free_port
-from embedded.supervision import Kept
+from embedded.postgres import Postgres
 from service_roles.migrate import upgrade
 
 
@@ -31,22 +26,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "loud: the test makes something happen that must be logged as an error")
 
 
-@contextlib.contextmanager
-def running_postgres(state: Path, settings: Mapping[str, str]) -> Iterator[Postgres]:
-    """A server of our own with an empty database for each service, as root and as anybody else."""
-    said: list[str] = []
-    server = Postgres(state, free_port(), {**os.environ, **settings}, said.append)
-    server.prepare()
-    kept = Kept(server.program(), Output("postgres", state / "logs", None), say=said.append, changed=lambda: None)
-    kept.start()
-    try:
-        kept.wait_ready(60)
-        server.provide_databases()
-        yield server
-    finally:
-        kept.end(signal.SIGKILL)  # its data go with it
-
-
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """The server of all tests here."""
@@ -57,10 +36,6 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
                 cursor.execute("ALTER SYSTEM SET fsync = off")
                 cursor.execute("SELECT pg_reload_conf()")
         yield server
-
-
-def database_url(postgres: Postgres, service: str) -> str:
-    return postgres.url(service, role_of(service))
 
 
 @pytest.fixture(scope="session")
@@ -123,16 +98,3 @@ def user(shop: Shop) -> int:
 def teapot(shop: Shop) -> int:
     """Ten in stock, no limit of the warehouse."""
     return shop.add_product("teapot", stock=10, price=1999)
-
-
-@contextlib.contextmanager
-def fresh_database(postgres: Postgres, name: str) -> Iterator[str]:
-    """An empty database beside those of the shop; gives its URL."""
-    with contextlib.closing(psycopg2.connect(postgres.admin_url("postgres"))) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(f'CREATE DATABASE "{name}"')
-            try:
-                yield postgres.admin_url(name)
-            finally:
-                cursor.execute(f'DROP DATABASE "{name}" WITH (FORCE)')

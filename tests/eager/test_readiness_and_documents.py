@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import flask
 import pytest
-from conftest import fresh_database, running_postgres
+from eager_postgres import fresh_database, running_postgres
 from eager_shop import Answer, Shop, eager_celery
 from openapi_spec_validator import validate
 

@@ -15,7 +15,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from conftest import fresh_database
+from eager_postgres import fresh_database
 
 from atomic_commit.schema import metadata as protocol_tables
 from celery_config.queues import SERVICES

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from itertools import product
 
 from .engine_votes import ballot, decisions
 from .mutations import Mutation as M
-from .state import BRANCHES, NAMES, PARTICIPANTS, Item, Items, Journal, Slot, State, Step
+from .state import BRANCHES, NAMES, PARTICIPANTS, VOTES, Item, Items, Journal, Slot, State, Step
 
 #: The one slot in which a change is made, and what it becomes.
 Change = tuple[int, int, Slot]
@@ -16,11 +17,16 @@ _ANSWERS = {"commit": "committed", "rollback": "rolled back"}
 
 
 class Machine:
-    """One coordinator, two participants, `attempts` attempts. `forever`: what is on its way stays there (any number of
-    losses, repetitions, delays and deaths); otherwise it is used up and nothing fails."""
+    """One coordinator, two participants, `attempts` attempts.
 
-    def __init__(self, attempts: int, without: M | None = None, *, forever: bool = True, reduce: bool = True) -> None:
-        self.attempts, self.without, self.forever = attempts, without, forever
+    `faults`: how many things may go wrong, each of them a step of its own; what is on its way is used up when it
+    arrives. None: any number, since nothing that is on its way is ever used up.
+    """
+
+    def __init__(
+        self, attempts: int, faults: int | None = None, without: M | None = None, *, reduce: bool = True
+    ) -> None:
+        self.attempts, self.faults, self.without, self.forever = attempts, faults, without, faults is None
         self.items = Items(attempts)
         self.one_slot = without is M.SAME_IDENTIFIERS
         self.impossible = self.items.bits([i for i in self.items.all if i.word == "impossible"])
@@ -31,7 +37,6 @@ class Machine:
             "begin": self._publish,
             "publish": self._publish,
             "link": self._prepare,
-            "repeat": self._repeat,
             "store": self._store,
             "decide": self._decide,
             "seen": self._second_vote,
@@ -44,7 +49,8 @@ class Machine:
     def start(self) -> State:
         """A request has arrived, nothing is accepted yet."""
         journal = Journal(branches=(("",) * len(BRANCHES),) * self.attempts)
-        return State(journal, (Slot(),) * (len(BRANCHES) * self.attempts), ("",) * (len(BRANCHES) * self.attempts))
+        places = len(BRANCHES) * self.attempts
+        return State(journal, (Slot(),) * places, ("",) * places, 0, self.faults or 0)
 
     def slot(self, state: State, participant: int, attempt: int) -> Slot:
         """What `participant` has under the gid of `attempt`."""
@@ -52,18 +58,36 @@ class Machine:
 
     def steps(self, state: State) -> Iterator[Step]:
         """Everything that may happen next."""
-        for step in self._steps(state):
-            if self.forever or not step.fault:
-                yield Step(step.words, self.canonical(step.state), step.fault) if self._reduce else step
+        for words, after, fault in self._steps(state):
+            if fault and not self.forever:
+                if not state.left:
+                    continue
+                after = after._replace(left=state.left - 1)
+            if self._reduce:
+                after = self.canonical(after)
+            if after != state:
+                yield Step(words, after, fault)
 
     def canonical(self, state: State) -> State:
         """The state without what can't matter any more: results and votes of attempts that are over, messages to
         branches that are fenced. (`test_model.py` compares with a search that keeps everything.)"""
-        flight, results = state.flight & self._live(state.journal, state.slots), state.results
+        journal, slots, results, flight, left = state
         if any(results):
-            current = state.journal.attempt if state.journal.state == "preparing" else 0
+            current = journal.attempt if journal.state == "preparing" else 0
             results = tuple(r if i % self.attempts == current - 1 else "" for i, r in enumerate(results))
-        return State(state.journal, state.slots, results, flight)
+        return State(journal, slots, results, flight & self._live(journal, slots), left)
+
+    def remains(self, state: State) -> Iterator[State]:
+        """What databases and result backend may hold in `state`, with nothing on its way any more."""
+        if state.journal.state != "preparing":
+            yield state._replace(flight=0)
+            return
+        a = state.journal.attempt
+        for votes in product(*(self.readable(state, p, a) for p in PARTICIPANTS)):
+            results = list(state.results)
+            for p in PARTICIPANTS:
+                results[self._at(p, a)] = votes[p]
+            yield state._replace(flight=0, results=tuple(results))
 
     def _find_live(self, journal: Journal, slots: tuple[Slot, ...]) -> int:
         def live(item: Item) -> bool:
@@ -94,11 +118,14 @@ class Machine:
         yield from self._look(state)
         for item in self.items.among(state.flight):
             yield from self._takers[item.kind](state, item)
+            if state.left:
+                yield from self._fate(state, item)
+        if state.left:
+            yield from self._backend_faults(state)
         for p in PARTICIPANTS:
             for a in range(1, 2 if self.one_slot else self.attempts + 1):
                 if self.slot(state, p, a).work in ("begun", "run"):
                     yield from self._branch(state, p, a)
-        yield from self._backend_faults(state)
 
     def _to(
         self,
@@ -121,7 +148,15 @@ class Machine:
         if result:
             at = self._at(result[0], result[1])
             results = (*results[:at], result[2], *results[at + 1 :])
-        return State(journal or state.journal, slots, results, flight)
+        return State(journal or state.journal, slots, results, flight, state.left)
+
+    def _fate(self, state: State, item: Item) -> Iterator[Step]:
+        """What may go wrong with something on its way."""
+        yield Step(f"LOST, or its process dies: {item.words}", self._to(state, item), True)
+        if item.kind not in ("begin", "publish", "seen", "intend"):
+            for step in self._takers[item.kind](state, item):
+                again = step.state._replace(flight=step.state.flight | self._bits(item))
+                yield Step(f"{step.words} (and the message will come once more)", again, True)
 
     def _with_branches(self, journal: Journal, attempt: int, rows: tuple[str, ...]) -> Journal:
         branches = journal.branches
@@ -156,7 +191,7 @@ class Machine:
         if slot.row and self.without not in (M.REPEAT_RUNS_AGAIN, M.BRANCH_ROW_LAST):
             yield Step(f"{here}: a branch message meets the {slot.row} row", self._to(state, item, *self._no(p, a)))
         elif slot.work:
-            yield Step(f"{here}: a repeated branch message", self._to(state, item, Item("repeat", a, p)))
+            yield from self._repeat(state, item)
         elif self.without is M.REPEAT_RUNS_AGAIN:
             yield Step(f"{here}: the branch begins", self._to(state, item, change=(p, a, slot._replace(work="begun"))))
         else:
@@ -189,15 +224,15 @@ class Machine:
         return not self.one_slot and any(slot.work in ("run", "prepared") for slot in others)
 
     def _repeat(self, state: State, item: Item) -> Iterator[Step]:
-        """The repetition looks for the first run's result: hands it on, or votes no."""
+        """A repetition meets the held row and looks for the first run's result: hands it on, or votes no."""
         p, a = item.participant, item.attempt
-        found = state.results[self._at(p, a)]
-        if ballot(p, a, found).vote == "yes" or self.without is M.REPEAT_SAYS_YES:
-            words = f"{NAMES[p]}, attempt {a}: the repetition hands on the first run's result"
-            yield Step(words, self._to(state, item, *self._yes(p, a)))
-        else:
-            words = f"{NAMES[p]}, attempt {a}: the repetition knows no result and votes no"
-            yield Step(words, self._to(state, item, *self._no(p, a)))
+        for found in self.readable(state, p, a):
+            if ballot(p, a, found).vote == "yes" or self.without is M.REPEAT_SAYS_YES:
+                words = f"{NAMES[p]}, attempt {a}: a repeated message, the first run's result is handed on"
+                yield Step(words, self._to(state, item, *self._yes(p, a)))
+            else:
+                words = f"{NAMES[p]}, attempt {a}: a repeated message, no result is known, the vote is no"
+                yield Step(words, self._to(state, item, *self._no(p, a)))
 
     def _yes(self, p: int, a: int) -> tuple[Item, ...]:
         """What a prepared branch's process sends: the next link (Celery's order: first), its result."""
@@ -210,27 +245,31 @@ class Machine:
     # ---- result backend
 
     def _store(self, state: State, item: Item) -> Iterator[Step]:
-        word = {"yes": "SUCCESS", "refused": "FAILURE (refused)", "again": "FAILURE"}[item.word]
-        words = f"result of {NAMES[item.participant]}, attempt {item.attempt}: {word}"
-        yield Step(words, self._to(state, item, result=(item.participant, item.attempt, item.word)))
+        """A write arrives. Where writes stay on their way for ever, `readable` knows what that amounts to."""
+        if not self.forever:
+            word = {"yes": "SUCCESS", "refused": "FAILURE (refused)", "again": "FAILURE"}[item.word]
+            words = f"result of {NAMES[item.participant]}, attempt {item.attempt}: {word}"
+            yield Step(words, self._to(state, item, result=(item.participant, item.attempt, item.word)))
 
     def _backend_faults(self, state: State) -> Iterator[Step]:
         a = state.journal.attempt
         for p in PARTICIPANTS:
-            found = state.results[self._at(p, a)]
-            if found:
-                words = f"the result of {NAMES[p]}, attempt {a}, is lost"
-                yield Step(words, self._to(state, None, result=(p, a, "")), True)
-            if found != "bare":
-                words = f"the result of {NAMES[p]}, attempt {a}, says SUCCESS and proves nothing"
-                yield Step(words, self._to(state, None, result=(p, a, "bare")), True)
+            for found, words in (("", "is lost"), ("bare", "says SUCCESS and proves nothing")):
+                if state.journal.state == "preparing":
+                    after = self._to(state, None, result=(p, a, found))
+                    yield Step(f"the result of {NAMES[p]}, attempt {a}, {words}", after, True)
+
+    def readable(self, state: State, p: int, a: int) -> list[str]:
+        """What a reader of the result may find: whatever was ever written, in any order (a FAILURE may become a SUCCESS
+        and the other way round), or nothing, or a SUCCESS that proves nothing."""
+        if not self.forever:
+            return [state.results[self._at(p, a)]]
+        at = 1 if self.one_slot else a
+        attempts = range(1, self.attempts + 1) if self.one_slot else (at,)
+        written = {v for v in VOTES[:3] for b in attempts if state.flight & self._bits(Item("store", b, p, v))}
+        return ["", "bare", *sorted(written)]
 
     # ---- coordinator: decide
-
-    def _vote(self, state: State, p: int, a: int) -> str:
-        """The result as a decider reads it."""
-        found = state.results[self._at(p, a)]
-        return "yes" if found == "bare" and self.without is M.STATUS_ALONE else found
 
     def _decide(self, state: State, item: Item) -> Iterator[Step]:
         """The chain's last link: it brings every branch's proof."""
@@ -240,9 +279,13 @@ class Machine:
 
     def _second_vote(self, state: State, item: Item) -> Iterator[Step]:
         """A decider that has read the first vote reads the other one, and counts."""
-        votes = (item.word, *(self._vote(state, p, item.attempt) for p in PARTICIPANTS[1:]))
-        if self.without is not M.SILENCE_WAITS or not all(v in ("", "bare", "yes") for v in votes) or "" not in votes:
-            yield from self._counted(state, item, item.attempt, votes)
+        for vote in self.readable(state, 1, item.attempt):
+            yield from self._counted(state, item, item.attempt, (item.word, vote))
+
+    def _votes(self, state: State, a: int) -> Iterator[tuple[str, ...]]:
+        """The votes as a decider may read them, one after the other."""
+        for votes in product(*(self.readable(state, p, a) for p in PARTICIPANTS)):
+            yield tuple("yes" if v == "bare" and self.without is M.STATUS_ALONE else v for v in votes)
 
     def _counted(
         self, state: State, item: Item | None, a: int, votes: tuple[str, ...], local: str = ""
@@ -283,8 +326,8 @@ class Machine:
         """The journal with `outcome` owed to every branch of the attempt, whatever it voted."""
         rows = [outcome if row else "" for row in state.journal.branches[a - 1]]
         trusted = {M.NO_ROLLBACK_AFTER_FAILURE: ("refused", "again"), M.NO_ROLLBACK_AFTER_SILENCE: ("",)}
-        for p in PARTICIPANTS:
-            if outcome == "rollback" and state.results[self._at(p, a)] in trusted.get(self.without, ()):  # type: ignore[arg-type]
+        for p in PARTICIPANTS if outcome == "rollback" and self.without in trusted else ():
+            if set(trusted[self.without]) & set(self.readable(state, p, a)):
                 rows[p] = "rolled back"
         return self._with_branches(state.journal, a, tuple(rows))
 
@@ -309,9 +352,14 @@ class Machine:
         elif self.without is M.UNDECIDED_FORGOTTEN:
             return
         elif journal.dispatched:
-            vote, a = self._vote(state, 0, journal.attempt), journal.attempt
-            words = f"a decider reads the vote of {NAMES[0]}, attempt {a}: {vote or 'silent'}"
-            yield Step(words, self._to(state, None, Item("seen", a, word=vote)))
+            if not self.forever and self.without is not M.SILENCE_WAITS:
+                vote = self.readable(state, 0, journal.attempt)[0]
+                words = f"a decider reads {NAMES[0]}' vote of attempt {journal.attempt}: {vote or 'silent'}"
+                yield Step(words, self._to(state, None, Item("seen", journal.attempt, word=vote)))
+                return
+            for votes in self._votes(state, journal.attempt):
+                if self.without is not M.SILENCE_WAITS or {"refused", "again"} & {*votes}:
+                    yield from self._counted(state, None, journal.attempt, votes)
         elif not owed or self.without is M.NEXT_BEFORE_SETTLED:
             yield from self._next_attempt(state)
 
@@ -331,15 +379,14 @@ class Machine:
 
     def _send(self, state: State, owed: list[Item]) -> Iterator[Step]:
         for item in owed:
-            p, a, outcome = item.participant, item.attempt, item.kind
+            p, a, outcomes, journal = item.participant, item.attempt, {item.kind}, state.journal
             if self.without is M.RESULTS_READ_AGAIN:
-                votes = [self._vote(state, q, a) for q in PARTICIPANTS]
-                outcome = "commit" if all(ballot(q, a, v).vote == "yes" for q, v in enumerate(votes)) else "rollback"
-            journal = state.journal
+                outcomes = {"commit" if {*votes} == {"yes"} else "rollback" for votes in self._votes(state, a)}
             if self.without is M.SETTLED_WHEN_SENT:
-                journal = self._answered(journal, a, p, _ANSWERS[outcome])
-            words = f"{outcome} is sent to {NAMES[p]}, attempt {a}"
-            yield Step(words, self._to(state, None, Item(outcome, a, p), journal=journal))
+                journal = self._answered(journal, a, p, _ANSWERS[item.kind])
+            for outcome in sorted(outcomes):
+                words = f"{outcome} is sent to {NAMES[p]}, attempt {a}"
+                yield Step(words, self._to(state, None, Item(outcome, a, p), journal=journal))
 
     def _acknowledge(self, state: State, item: Item) -> Iterator[Step]:
         journal, p, a = state.journal, item.participant, item.attempt

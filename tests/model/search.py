@@ -74,7 +74,7 @@ def explore(graph: Graph, roots: Iterable[State], most: int, *, keep_edges: bool
             graph.transitions += 1
             known = len(states)
             to = graph.add(step.state, at)
-            if keep_edges:
+            if keep_edges and not step.fault:
                 graph.edges.extend((at, to))
             broken = broken_by_step(machine, before, step.state)
             if to == known:
@@ -114,15 +114,18 @@ def never_quiet(graph: Graph) -> int | None:
 def check(attempts: int, without: Mutation | None = None, *, most: int = 5_000_000, live: bool = True) -> Report:
     """Explore the protocol (or the mutation) within the bounds, and check everything that is promised."""
     began = time.monotonic()
-    safe = Graph(Machine(attempts, without))
+    safe = Graph(Machine(attempts, None, without))
     found = explore(safe, [safe.machine.canonical(safe.machine.start())], most)
-    calm = Graph(Machine(attempts, without, forever=False))
+    calm = Graph(Machine(attempts, 0, without))
     trace: list[str] = []
     if found:
-        trace = [*_trace_of_violation(safe, found[1])]
+        trace = [*safe.trace(found[1])]
     elif live:
-        cores = {state._replace(flight=0): number for number, state in reversed([*enumerate_states(safe)])}
-        explore(calm, sorted(cores, key=cores.__getitem__), most, keep_edges=True)
+        cores: dict[State, int] = {}
+        for number, state in enumerate(safe.states):
+            for core in safe.machine.remains(state):
+                cores.setdefault(calm.machine.canonical(core), number)
+        explore(calm, cores, most, keep_edges=True)
         stuck = never_quiet(calm)
         if stuck is not None:
             found, root = (Property.LIVE, stuck), stuck
@@ -133,12 +136,3 @@ def check(attempts: int, without: Mutation | None = None, *, most: int = 5_000_0
     broken = found[0] if found else None
     size = (len(safe.states), safe.transitions, safe.depth, len(calm.states))
     return Report(*size, time.monotonic() - began, broken, tuple(trace))
-
-
-def enumerate_states(graph: Graph) -> Iterator[tuple[int, State]]:
-    """The states with their numbers."""
-    return zip(range(len(graph.states)), graph.states, strict=True)
-
-
-def _trace_of_violation(graph: Graph, last: int) -> Iterator[str]:
-    return graph.trace(last)

@@ -41,7 +41,6 @@ class Item(NamedTuple):
 
     publish, link, decide, commit, rollback, ack   messages (publish: the process that is about to send the first link)
     store                                          a write to the result backend, `word` is what is written
-    repeat                                         a repeated branch message that met a held branch row
     seen                                           a decider that has read the first vote, `word`
     intend                                         a decider that has counted and will now do the update, `word`
     """
@@ -51,6 +50,11 @@ class Item(NamedTuple):
     participant: int = 0
     word: str = ""
 
+    @property
+    def words(self) -> str:
+        """For traces."""
+        return f"{self.kind} {self.word} ({NAMES[self.participant]}, attempt {self.attempt})".replace("  ", " ")
+
 
 class State(NamedTuple):
     """A state of everything. `slots` and `results` run over participants, then attempts; `flight` is a bit set."""
@@ -59,6 +63,7 @@ class State(NamedTuple):
     slots: tuple[Slot, ...]
     results: tuple[str, ...]  #: "" none, yes, refused, again, bare (SUCCESS without proof)
     flight: int = 0
+    left: int = 0  #: faults that may still happen
 
 
 class Step(NamedTuple):
@@ -98,9 +103,9 @@ class Items:
 def _every_item(attempts: int) -> Iterator[Item]:
     for attempt in range(1, attempts + 1):
         yield from (Item("begin", attempt), Item("publish", attempt), Item("decide", attempt))
-        yield from (Item("seen", attempt, word=vote) for vote in VOTES)
         yield from (Item("intend", attempt, word=decision) for decision in DECISIONS)
-        for p, kind in product(PARTICIPANTS, ("link", "repeat", "commit", "rollback")):
+        yield from (Item("seen", attempt, word=vote) for vote in VOTES)
+        for p, kind in product(PARTICIPANTS, ("link", "commit", "rollback")):
             yield Item(kind, attempt, p)
         for p, vote in product(PARTICIPANTS, ("yes", "refused", "again")):
             yield Item("store", attempt, p, vote)

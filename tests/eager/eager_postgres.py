@@ -1,0 +1,49 @@
+"""A PostgreSQL server for tests, from the same library as the embedded shop; and more databases on it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import psycopg2
+
+from embedded.output import Output
+from embedded.postgres import Postgres, role_of
+from embedded.settings import free_port
+from embedded.supervision import Kept
+
+
+@contextlib.contextmanager
+def running_postgres(state: Path, settings: Mapping[str, str]) -> Iterator[Postgres]:
+    """A server of our own with an empty database for each service, as root and as anybody else."""
+    said: list[str] = []
+    server = Postgres(state, free_port(), {**os.environ, **settings}, said.append)
+    server.prepare()
+    kept = Kept(server.program(), Output("postgres", state / "logs", None), say=said.append, changed=lambda: None)
+    kept.start()
+    try:
+        kept.wait_ready(60)
+        server.provide_databases()
+        yield server
+    finally:
+        kept.end(signal.SIGKILL)  # its data go with it
+
+
+def database_url(postgres: Postgres, service: str) -> str:
+    return postgres.url(service, role_of(service))
+
+
+@contextlib.contextmanager
+def fresh_database(postgres: Postgres, name: str) -> Iterator[str]:
+    """An empty database beside those of the shop; gives its URL."""
+    with contextlib.closing(psycopg2.connect(postgres.admin_url("postgres"))) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(f'CREATE DATABASE "{name}"')
+            try:
+                yield postgres.admin_url(name)
+            finally:
+                cursor.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
