@@ -42,12 +42,16 @@ def migration(service: str, around: Surroundings) -> Program:
     )
 
 
+FLOWER_COLUMNS = "name,state,routing_key,worker,received,runtime,uuid"
+"""What the page of tasks shows; the routing key is the queue."""
+
+
 def flower_program(port: int, around: Surroundings) -> Program:
     """Celery's monitor. Its API is open to who can reach it: this machine."""
     app = ("-m", "celery", "-A", "celery_config.flower", "flower")
     return Program(
         name="flower",
-        argv=(sys.executable, *app, f"--address={HOST}", f"--port={port}"),
+        argv=(sys.executable, *app, f"--address={HOST}", f"--port={port}", f"--tasks-columns={FLOWER_COLUMNS}"),
         environment={**around.environment, "FLOWER_UNAUTHENTICATED_API": "true"},
         folder=around.folder,
         is_ready=lambda run: _status_of(port, "/") is not None,

@@ -186,6 +186,17 @@ class Shopkeeper:
         finally:
             _each(names, self.shop.bring_up)
 
+    @contextmanager
+    def with_settings(self, name: str, **environment: str) -> Iterator[None]:
+        """The process runs with these settings while the block runs."""
+        self.shop.hold_down(name)
+        self.shop.bring_up(name, environment=environment)
+        try:
+            yield
+        finally:
+            self.shop.hold_down(name)
+            self.shop.bring_up(name)
+
     def kill(self, name: str) -> None:
         """``kill -9``. Supervision starts it again."""
         self.shop.kill(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .http_calls import call
 from .shopkeeper import ASYNC, Shopkeeper
 
 
@@ -56,3 +57,18 @@ def test_an_order_for_goods_that_a_removal_holds_is_placed_once_it_is_decided(sh
     assert shop.settled(removal) == "committed"
     assert shop.settled(placing) == "committed"
     assert shop.stock_of(tea) == 0
+
+
+def test_a_clerk_who_meets_a_row_that_is_in_doubt_is_told_to_come_back(shop: Shopkeeper) -> None:
+    ada, tea = shop.add_user(), shop.add_product(stock=10)
+    order = shop.placed_order(ada, {tea: 3})
+    with shop.down("users-outcome-worker"):
+        removal = shop.remove_user(ada, **ASYNC)
+        shop.wait_prepared(removal, 2)
+        stock = call("POST", f"{shop.shop.url('products')}/products/{tea}/stock", {"delta": 1})
+        for answer in (stock, shop.fulfil(order)):
+            assert (answer.status, answer.body["type"]) == (503, "/problems/conflict-busy")
+            assert answer.headers["Retry-After"]
+            assert answer.seconds < 5, answer
+    assert shop.settled(removal) == "committed"
+    assert (shop.order_status(order), shop.stock_of(tea)) == ("cancelled", 10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import signal
 
 import pytest
 
@@ -110,6 +111,22 @@ def test_the_broker_killed_in_the_middle_of_a_branch(scene: Scene, shop: Shopkee
     scene.assert_removed_as_a_whole(removal)
 
 
+def test_the_broker_killed_in_the_middle_of_a_late_attempt_is_no_reason_to_give_up(
+    scene: Scene, shop: Shopkeeper
+) -> None:
+    """The branch prepares and can't hand on to the next link: a fault of the machinery. The attempts before it ended in
+    conflicts, which count for nothing: what was accepted is still done."""
+    with shop.held("products", "products", scene.tea) as lock:
+        removal = shop.remove_user(scene.ada, **ASYNC)
+        wait_until(lambda: shop.row(removal)["attempt"] >= 3, "two attempts met the held row")
+        shop.wait_for_waiter(lock)
+        shop.shop.hold_down(shop.broker, kill=True)
+    prepared = lambda: any("restock" in gid for gid in shop.prepared(removal))  # noqa: E731
+    wait_until(prepared, "the last branch is prepared while the broker is down", within=10)
+    shop.shop.bring_up(shop.broker)
+    scene.assert_removed_as_a_whole(removal)
+
+
 def test_the_result_backend_killed_in_the_middle_of_a_branch(scene: Scene, shop: Shopkeeper) -> None:
     with shop.held("products", "products", scene.tea) as lock:
         removal = shop.remove_user(scene.ada, **ASYNC)
@@ -148,3 +165,24 @@ def test_a_client_who_waits_while_postgres_dies_gets_an_answer_that_is_no_lie(sc
     wait_until(lambda: shop.user_status(scene.ada) is None, "the accepted removal is done")
     shop.assert_whole()
     assert (shop.order_status(scene.order), shop.stock_of(scene.tea)) == ("cancelled", 10)
+
+
+def test_a_worker_told_to_stop_finishes_its_branch_first(scene: Scene, shop: Shopkeeper) -> None:
+    with shop.held("products", "products", scene.tea) as lock:
+        removal = shop.remove_user(scene.ada, **ASYNC)
+        shop.wait_for_waiter(lock)
+        shop.shop.signal("products-worker", signal.SIGTERM)
+    scene.assert_removed_as_a_whole(removal)
+    assert shop.row(removal)["attempt"] == 1, "nothing was lost, so nothing was tried again"
+
+
+def test_an_api_told_to_stop_answers_who_waits_first(scene: Scene, shop: Shopkeeper) -> None:
+    with shop.held("orders", "orders", scene.order) as lock:
+        request = Meanwhile(lambda: shop.remove_user(scene.ada))
+        shop.wait_for_waiter(lock)
+        shop.shop.signal("users-api", signal.SIGTERM)
+    answer = request.result()
+    assert isinstance(answer, Answer)
+    assert answer.status == 200, answer
+    shop.wait_ready("users-api")
+    scene.assert_removed_as_a_whole(answer)

@@ -87,3 +87,30 @@ def test_orders_of_a_user_are_placed_and_cancelled_though_flower_is_down(shop: S
     ada, tea = shop.add_user(), shop.add_product()
     with shop.down("flower", kill=True):
         assert shop.cancel(shop.placed_order(ada, {tea: 1})).status == 200
+
+
+def test_what_is_asked_while_the_database_is_down_is_not_accepted_and_can_be_repeated_under_its_key(
+    shop: Shopkeeper,
+) -> None:
+    ada, tea = shop.add_user(), shop.add_product(stock=10)
+    key = {"Idempotency-Key": f"removal-of-{ada}-{tea}"}
+    shop.placed_order(ada, {tea: 3})
+    with shop.down("postgres", kill=True):
+        answer = shop.remove_user(ada, **key)
+        assert (answer.status, answer.body["type"]) == (503, "/problems/unavailable")
+        assert answer.headers["Retry-After"]
+        assert answer.seconds < 10, answer
+    assert shop.settled(shop.remove_user(ada, **key)) == "committed"
+    assert (shop.user_status(ada), shop.stock_of(tea)) == (None, 10)
+
+
+def test_what_can_not_be_done_by_its_deadline_is_given_up_as_a_whole(shop: Shopkeeper) -> None:
+    ada, tea = shop.add_user(), shop.add_product(stock=10)
+    order = shop.placed_order(ada, {tea: 3})
+    with shop.held("products", "products", tea):  # restock conflicts again and again
+        with shop.with_settings("users-api", ATOMIC_DEADLINE="4"):
+            answer = shop.remove_user(ada, Prefer="wait=20")
+    assert (answer.status, answer.body["type"]) == (503, "/problems/aborted"), answer
+    assert answer.headers["Retry-After"]
+    assert shop.settled(answer) == "aborted"
+    assert (shop.user_status(ada), shop.order_status(order), shop.stock_of(tea)) == ("active", "open", 7)
