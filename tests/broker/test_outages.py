@@ -107,9 +107,9 @@ def test_what_is_asked_while_the_database_is_down_is_not_accepted_and_can_be_rep
 def test_what_can_not_be_done_by_its_deadline_is_given_up_as_a_whole(shop: Shopkeeper) -> None:
     ada, tea = shop.add_user(), shop.add_product(stock=10)
     order = shop.placed_order(ada, {tea: 3})
-    with shop.held("products", "products", tea):  # restock conflicts again and again
-        with shop.with_settings("users-api", ATOMIC_DEADLINE="4"):
-            answer = shop.remove_user(ada, Prefer="wait=20")
+    # restock meets the held row again and again
+    with shop.held("products", "products", tea), shop.with_settings("users-api", ATOMIC_DEADLINE="4"):
+        answer = shop.remove_user(ada, Prefer="wait=20")
     assert (answer.status, answer.body["type"]) == (503, "/problems/aborted"), answer
     assert answer.headers["Retry-After"]
     assert shop.settled(answer) == "aborted"

@@ -478,6 +478,28 @@ def test_a_new_attempt_waits_until_the_old_one_is_settled_and_its_locks_are_gone
     assert state_of(shop, removal) == ("committed", 2)
 
 
+def test_the_right_to_publish_a_new_attempt_cannot_be_claimed_while_an_old_branch_owes_its_answer(
+    shop: Shop, removal: TransactionRecord
+) -> None:
+    """Whoever has read that nothing is owed may have read too early: the claim itself looks again."""
+    shop.prepare_all(removal)
+    with shop.post.loses():
+        give_up(shop, removal)
+        first, second = shop.gids(removal)
+        assert state_of(shop, removal) == ("preparing", 2)
+
+        def claimed() -> bool:
+            with Session(shop.engines["users"]) as session:
+                return journal.mark_dispatched(session, removal.id, 2, patience=1, look_after=1)
+
+        assert not claimed()
+        coordinator(shop).acknowledge(removal.id, 1, first.branch, shop.participant_of(first).rollback(first))
+        assert not claimed()
+        coordinator(shop).acknowledge(removal.id, 1, second.branch, shop.participant_of(second).rollback(second))
+        assert claimed()
+    shop.recover()
+
+
 # ---- "PREPARE TRANSACTION in a failed transaction answers ROLLBACK and raises nothing"
 
 

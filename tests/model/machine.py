@@ -7,6 +7,7 @@ from functools import cache
 from itertools import product
 
 from .engine_votes import ballot, decisions
+from .mutations import REDUCIBLE
 from .mutations import Mutation as M
 from .state import BRANCHES, NAMES, PARTICIPANTS, VOTES, Item, Items, Journal, Slot, State, Step
 
@@ -32,7 +33,7 @@ class Machine:
         self.impossible = self.items.bits([i for i in self.items.all if i.word == "impossible"])
         self._bits = cache(lambda *items: self.items.bits(items))
         self._live = cache(self._find_live)
-        self._reduce = reduce and not without
+        self._reduce = reduce and (without is None or without in REDUCIBLE)
         self._takers = {
             "begin": self._publish,
             "publish": self._publish,
@@ -169,7 +170,8 @@ class Machine:
         accepted = state.journal._replace(state="preparing", dispatched=True, local="marked")
         accepted = self._with_branches(accepted, 1, ("open",) * len(BRANCHES))
         yield Step("begin: accepted, attempt 1", self._to(state, None, Item("begin", 1), journal=accepted))
-        yield Step("begin: its commit is lost, a settled row takes its place", self._to(state, None, journal=taken), True)
+        words = "begin: its commit is lost, a settled row takes its place"
+        yield Step(words, self._to(state, None, journal=taken), True)
 
     def _publish(self, state: State, item: Item) -> Iterator[Step]:
         """Begin sends the attempt that it inserted; recovery reads the row once more and sends what it finds."""
@@ -319,7 +321,7 @@ class Machine:
                 yield from self._counted(state, item, a, ("yes",) * len(BRANCHES), local)
         said, local = ("committed", "applied") if decision == "commit" else ("aborted", "undone")
         told = self._told(state, a, "commit" if decision == "commit" else "rollback")
-        decided = told._replace(state=said, local=local, attempt=a, dispatched=True)
+        decided = told._replace(state=said, local=local, dispatched=True)
         yield Step(f"DECIDED: {said} (attempt {a})", self._to(state, item, *self._once(decided), journal=decided))
 
     def _told(self, state: State, a: int, outcome: str) -> Journal:
@@ -346,7 +348,7 @@ class Machine:
         if self.without is not M.OUTCOMES_SENT_ONCE:
             yield from self._send(state, owed)
         if journal.state != "preparing":
-            if not owed:
+            if not _unanswered(journal):
                 settled = journal._replace(settled=True)
                 yield Step(f"settled: {journal.state}", self._to(state, None, journal=settled))
         elif self.without is M.UNDECIDED_FORGOTTEN:
@@ -392,7 +394,7 @@ class Machine:
         journal, p, a = state.journal, item.participant, item.attempt
         if journal.branches[a - 1][p] in _ANSWERS and item.word != "impossible":
             journal = self._answered(journal, a, p, _ANSWERS[journal.branches[a - 1][p]])
-            done = journal.state != "preparing" and not self._owed(journal)
+            done = journal.state != "preparing" and not _unanswered(journal)
             words = f"{NAMES[p]}, attempt {a}, has answered: {item.word}" + ("; settled" if done else "")
             yield Step(words, self._to(state, item, journal=journal._replace(settled=done)))
 
@@ -435,3 +437,7 @@ class Machine:
             answer = "impossible" if row == "done" else "rolled back"
             fenced = (p, a, slot._replace(row=row))
             yield Step(f"{here}: fenced ({row})", self._to(state, item, Item("ack", a, p, answer), change=fenced))
+
+
+def _unanswered(journal: Journal) -> bool:
+    return any(row in ("open", *_ANSWERS) for rows in journal.branches for row in rows)

@@ -33,8 +33,38 @@ class Mutation(StrEnum):
     COMMIT_ASKS_NO_ROW = "commit takes 'does not exist' as done, without asking the branch row"
 
 
-#: mutation → the promises that it breaks, any of which may be the first that the search meets
-CAUGHT: dict[Mutation, P] = {}
+#: mutation → the promises that it breaks, each of which the search must find broken
+BREAKS: dict[Mutation, tuple[P, ...]] = {
+    Mutation.NO_FENCE: (P.NO_LATE_PREPARE, P.NOTHING_LEFT),
+    Mutation.FENCE_DOES_NOT_WAIT: (P.NO_LATE_PREPARE, P.NOTHING_LEFT),
+    Mutation.NO_ROLLBACK_AFTER_FAILURE: (P.NOTHING_LEFT,),
+    Mutation.NO_ROLLBACK_AFTER_SILENCE: (P.NOTHING_LEFT,),
+    Mutation.DECIDED_TWICE: (P.ONE_DECISION, P.ATOMIC),
+    Mutation.ANY_ATTEMPT: (P.PROOF, P.ATOMIC),
+    Mutation.RESULTS_READ_AGAIN: (P.ATOMIC,),
+    Mutation.OUTCOME_BEFORE_DECISION: (P.ATOMIC,),
+    Mutation.LOCAL_CHANGE_FIRST: (P.OWN_CHANGE,),
+    Mutation.STATUS_ALONE: (P.PROOF, P.ATOMIC),
+    Mutation.TAG_UNCHECKED: (P.PROOF, P.ATOMIC, P.POSSIBLE),
+    Mutation.REPEAT_SAYS_YES: (P.PROOF, P.ATOMIC, P.POSSIBLE),
+    Mutation.REPEAT_RUNS_AGAIN: (P.ONCE, P.NO_LATE_PREPARE, P.NOTHING_LEFT),
+    Mutation.BRANCH_ROW_LAST: (P.NOTHING_LEFT, P.NO_OVERLAP),
+    Mutation.SAME_IDENTIFIERS: (P.PROOF, P.ATOMIC),
+    Mutation.NEXT_BEFORE_SETTLED: (P.NO_OVERLAP,),
+    Mutation.SETTLED_WHEN_SENT: (P.NOTHING_LEFT, P.NO_OVERLAP),
+    Mutation.UNDECIDED_FORGOTTEN: (P.LIVE,),
+    Mutation.OUTCOMES_SENT_ONCE: (P.LIVE,),
+    Mutation.SILENCE_WAITS: (P.LIVE,),
+}
+
+#: Mutations under which what is over is still over, so that `Machine.canonical` may leave it out.
+REDUCIBLE = {
+    Mutation.NEXT_BEFORE_SETTLED,
+    Mutation.UNDECIDED_FORGOTTEN,
+    Mutation.OUTCOMES_SENT_ONCE,
+    Mutation.SILENCE_WAITS,
+    Mutation.COMMIT_ASKS_NO_ROW,
+}
 
 #: Mutations that break nothing here, and why: the protection is the second of two.
 REDUNDANT: dict[Mutation, str] = {

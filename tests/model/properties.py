@@ -27,35 +27,32 @@ class Property(StrEnum):
     LIVE = "from every state, once nothing fails any more, a settled state can be reached"
 
 
-def broken_by_step(machine: Machine, before: State, after: State) -> Property | None:
-    """The promise about steps that this one breaks."""
+def broken_by_step(machine: Machine, before: State, after: State) -> Iterator[Property]:
+    """The promises about steps that this one breaks."""
     old, new = before.journal, after.journal
     if old is new:
-        return None
+        return
     if old.state == "preparing" and new.state == "committed":
         slots = [machine.slot(before, p, new.attempt) for p in PARTICIPANTS]
-        return None if all(slot.work == "prepared" for slot in slots) else Property.PROOF
+        if not all(slot.work == "prepared" for slot in slots):
+            yield Property.PROOF
     if old.state in ("committed", "aborted") and (old.state, old.attempt) != (new.state, new.attempt):
-        return Property.ONE_DECISION
-    told = zip(sum(old.branches, ()), sum(new.branches, ()), strict=False)
-    turned = any(was not in ("", "open", now) and now != _ANSWERED.get(was) for was, now in told)
-    return Property.ONE_DECISION if turned else None
+        yield Property.ONE_DECISION
+    told = zip(sum(old.branches, ()), sum(new.branches, ()), strict=True)
+    if any(was not in ("", "open", now) and now != _ANSWERED.get(was) for was, now in told):
+        yield Property.ONE_DECISION
 
 
 _ANSWERED = {"commit": "committed", "rollback": "rolled back"}
 
 
-def broken_in_state(machine: Machine, state: State) -> Property | None:
-    """The promise about states that this one breaks."""
-    return next(_broken_in_state(machine, state), None)
-
-
-def _broken_in_state(machine: Machine, state: State) -> Iterator[Property]:
+def broken_in_state(machine: Machine, state: State) -> Iterator[Property]:
+    """The promises about states that this one breaks."""
     journal = state.journal
     if journal.local not in _OWN_CHANGE[journal.state]:
         yield Property.OWN_CHANGE
-    for item in machine.items.among(state.flight & machine.impossible):
-        yield Property.POSSIBLE if item else Property.POSSIBLE
+    if state.flight & machine.impossible:
+        yield Property.POSSIBLE
     for p in PARTICIPANTS:
         slots = [machine.slot(state, p, a) for a in range(1, machine.attempts + 1)]
         yield from _broken_by(journal.state, journal.attempt, journal.settled, slots, machine.one_slot)

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 from .machine import Machine
 from .mutations import Mutation
 from .properties import Property, broken_by_step, broken_in_state, quiet
 from .state import State
 
+EVERYTHING = frozenset(Property)
+
 
 @dataclass
 class Graph:
-    """What a search has met: states in the order of their discovery, from where, and over which edges."""
+    """What a search has met: states in the order of their discovery, from where, and over which faultless edges."""
 
     machine: Machine
-    number: dict[State, int] = field(default_factory=dict)
     states: list[State] = field(default_factory=list)
+    number: dict[State, int] = field(default_factory=dict)
     parents: array[int] = field(default_factory=lambda: array("q"))
-    edges: array[int] = field(default_factory=lambda: array("q"))  #: from, to, from, to, …
+    edges: array[int] = field(default_factory=lambda: array("l"))  #: from, to, from, to, …
     transitions: int = 0
     depth: int = 0
 
@@ -33,24 +37,30 @@ class Graph:
             self.parents.append(parent)
         return known
 
-    def trace(self, last: int) -> Iterator[str]:
+    def root(self, last: int) -> int:
+        """Where a shortest way to state number `last` begins."""
+        while self.parents[last] >= 0:
+            last = self.parents[last]
+        return last
+
+    def trace(self, last: int) -> list[str]:
         """The steps, in words, on a shortest way to state number `last`."""
-        way = [last]
-        while self.parents[way[-1]] >= 0:
-            way.append(self.parents[way[-1]])
-        way.reverse()
-        for before, after in zip(way, way[1:], strict=False):
-            yield next(s.words for s in self.machine.steps(self.states[before]) if s.state == self.states[after])
+        words: list[str] = []
+        while (before := self.parents[last]) >= 0:
+            steps = self.machine.steps(self.states[before])
+            words.append(next(step.words for step in steps if step.state == self.states[last]))
+            last = before
+        return words[::-1]
 
 
 @dataclass(frozen=True)
 class Report:
-    """What came out of exploring one machine."""
+    """What came out of exploring one machine. `calm_states`: those of the second search, for liveness."""
 
     states: int
     transitions: int
     depth: int
-    live_states: int
+    calm_states: int
     seconds: float
     broken: Property | None = None
     trace: tuple[str, ...] = ()
@@ -60,8 +70,10 @@ class TooLarge(Exception):
     """The bounds are too wide for this memory."""
 
 
-def explore(graph: Graph, roots: Iterable[State], most: int, *, keep_edges: bool = False) -> tuple[Property, int] | None:
-    """Meet every state that is reachable from `roots`. Stops at the first broken promise: (which, state number)."""
+def explore(
+    graph: Graph, roots: Iterable[State], most: int, *, only: frozenset[Property] = EVERYTHING, edges: bool = False
+) -> tuple[Property, list[str]] | None:
+    """Meet every state that is reachable from `roots`. Stops at the first broken promise: which, and the trace."""
     machine, states = graph.machine, graph.states
     for root in roots:
         graph.add(root, -1)
@@ -72,67 +84,95 @@ def explore(graph: Graph, roots: Iterable[State], most: int, *, keep_edges: bool
         before = states[at]
         for step in machine.steps(before):
             graph.transitions += 1
-            known = len(states)
+            new = len(states)
             to = graph.add(step.state, at)
-            if keep_edges and not step.fault:
+            if edges and not step.fault:
                 graph.edges.extend((at, to))
             broken = broken_by_step(machine, before, step.state)
-            if to == known:
-                broken = broken or broken_in_state(machine, step.state)
-            if broken:
-                return broken, graph.add(step.state, at) if to != known else to
+            if to == new:
+                broken = chain(broken, broken_in_state(machine, step.state))
+            for which in broken:
+                if which in only:
+                    return which, [*graph.trace(at), step.words]
         at += 1
         if len(states) > most:
-            raise TooLarge(f"more than {most} states")
+            raise TooLarge(f"more than {most:,} states")
     return None
 
 
 def never_quiet(graph: Graph) -> int | None:
-    """The first state from which no quiet state can be reached."""
-    count = len(graph.states)
-    first = array("q", bytes(8 * (count + 1)))
-    for to in graph.edges[1::2]:
+    """The first state from which no quiet state can be reached over faultless edges."""
+    count, edges = len(graph.states), graph.edges
+    first = array("l", [0]) * (count + 1)
+    for to in edges[1::2]:
         first[to + 1] += 1
     for i in range(count):
         first[i + 1] += first[i]
-    fill, before = array("q", first), array("q", bytes(4 * len(graph.edges)))
-    for i in range(0, len(graph.edges), 2):
-        to = graph.edges[i + 1]
-        before[fill[to]] = graph.edges[i]
-        fill[to] += 1
+    fill, sources = first[:], array("l", [0]) * (len(edges) // 2)
+    for i in range(0, len(edges), 2):
+        sources[fill[edges[i + 1]]] = edges[i]
+        fill[edges[i + 1]] += 1
     reaches = bytearray(map(quiet, graph.states))
     todo = [i for i in range(count) if reaches[i]]
     while todo:
         at = todo.pop()
-        for source in before[first[at] : first[at + 1]]:
+        for source in sources[first[at] : first[at + 1]]:
             if not reaches[source]:
                 reaches[source] = 1
                 todo.append(source)
-    return next((i for i in range(count) if not reaches[i]), None)
+    stuck = reaches.find(0)
+    return None if stuck < 0 else stuck
 
 
-def check(attempts: int, without: Mutation | None = None, *, most: int = 5_000_000, live: bool = True) -> Report:
-    """Explore the protocol (or the mutation) within the bounds, and check everything that is promised."""
-    began = time.monotonic()
-    safe = Graph(Machine(attempts, None, without))
-    found = explore(safe, [safe.machine.canonical(safe.machine.start())], most)
-    calm = Graph(Machine(attempts, 0, without))
-    trace: list[str] = []
-    if found:
-        trace = [*safe.trace(found[1])]
-    elif live:
-        cores: dict[State, int] = {}
-        for number, state in enumerate(safe.states):
-            for core in safe.machine.remains(state):
-                cores.setdefault(calm.machine.canonical(core), number)
-        explore(calm, cores, most, keep_edges=True)
-        stuck = never_quiet(calm)
-        if stuck is not None:
-            found, root = (Property.LIVE, stuck), stuck
-            while calm.parents[root] >= 0:
-                root = calm.parents[root]
-            fates = ["… every message is lost, every process dies; from here on nothing fails …", *calm.trace(stuck)]
-            trace = [*safe.trace(cores[calm.states[root]]), *fates, "… and no settled state can be reached any more"]
-    broken = found[0] if found else None
-    size = (len(safe.states), safe.transitions, safe.depth, len(calm.states))
-    return Report(*size, time.monotonic() - began, broken, tuple(trace))
+def check(
+    attempts: int,
+    faults: int | None = None,
+    without: Mutation | None = None,
+    *,
+    only: frozenset[Property] = EVERYTHING,
+    most: int = 5_000_000,
+) -> Report:
+    """Explore the protocol, or a mutation of it, and check what is promised (or only the promises `only`)."""
+    began, collecting = time.monotonic(), gc.isenabled()
+    gc.disable()  # no cycles here, and millions of tuples to look through for them
+    try:
+        graph = Graph(Machine(attempts, faults, without))
+        found = explore(graph, [graph.machine.start()], most, only=only, edges=faults is not None)
+        calm = graph
+        if not found and Property.LIVE in only:
+            if faults is None:
+                calm = Graph(Machine(attempts, 0, without))
+                found = _stuck(calm, _afterwards(graph, calm), graph, most)
+            else:
+                found = _stuck(calm, {}, graph, most)
+    finally:
+        if collecting:
+            gc.enable()
+    size = (len(graph.states), graph.transitions, graph.depth, 0 if calm is graph else len(calm.states))
+    return Report(*size, time.monotonic() - began, *((found[0], tuple(found[1])) if found else ()))
+
+
+def _afterwards(graph: Graph, calm: Graph) -> dict[State, int]:
+    """Everything that may be left of a state when all that is on its way is lost → the number of such a state."""
+    left: dict[State, int] = {}
+    for number, state in enumerate(graph.states):
+        for remains in graph.machine.remains(state):
+            left.setdefault(calm.machine.canonical(remains), number)
+    return left
+
+
+def _stuck(calm: Graph, roots: dict[State, int], graph: Graph, most: int) -> tuple[Property, list[str]] | None:
+    """Whether some state of `calm`, explored from `roots` first, can never become quiet."""
+    if roots:
+        explore(calm, roots, most, edges=True, only=frozenset())
+    stuck = never_quiet(calm)
+    if stuck is None:
+        return None
+    return Property.LIVE, [*_way(calm, roots, graph, stuck), "… and no settled state can be reached any more"]
+
+
+def _way(calm: Graph, roots: dict[State, int], graph: Graph, stuck: int) -> Iterator[str]:
+    if roots:
+        yield from graph.trace(roots[calm.states[calm.root(stuck)]])
+        yield "… all that is on its way is lost, every process dies; from here on nothing fails …"
+    yield from calm.trace(stuck)

@@ -1,0 +1,77 @@
+"""``python -m tests.model``: explore everything, print what was explored, and take the protections out one by one."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import sys
+from collections.abc import Iterator
+
+from .mutations import BREAKS, REDUNDANT, Mutation
+from .search import Report, TooLarge, check
+
+
+def main() -> int:
+    """0 if every promise holds and every mutation is noticed as the table says."""
+    options = _options()
+    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    print(f"This machine: {os.cpu_count()} cores (one is used), {gib:.0f} GiB memory.\n")
+    try:
+        fine = [*_protocol(options)]
+        if not options.protocol_only:
+            fine += _mutations()
+    except TooLarge as error:
+        print(f"{error}: choose narrower bounds, or raise --most")
+        return 2
+    print(f"\nMost memory used: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+    return 0 if all(fine) else 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.model", description=__doc__)
+    parser.add_argument("--attempts", type=int, default=4, help="attempts where faults have no number (default 4)")
+    parser.add_argument("--counted-attempts", type=int, default=2, help="attempts where faults are counted (default 2)")
+    parser.add_argument("--faults", type=int, default=3, help="faults where they are counted (default 3)")
+    parser.add_argument("--most", type=int, default=5_000_000, help="states before the search gives up")
+    parser.add_argument("--protocol-only", action="store_true", help="leave the mutations out")
+    return parser.parse_args()
+
+
+def _protocol(options: argparse.Namespace) -> Iterator[bool]:
+    bounds = ((options.attempts, None), (options.counted_attempts, options.faults))
+    for attempts, faults in bounds:
+        print(f"{attempts} attempts, {'any number of' if faults is None else faults} faults:", flush=True)
+        report = check(attempts, faults, most=options.most)
+        print(f"  {_size(report)}")
+        if report.broken:
+            print(f"  BROKEN: {report.broken}", *report.trace, sep="\n    ")
+        else:
+            print("  every promise holds, and from every state a settled one can be reached")
+        yield report.broken is None
+
+
+def _mutations() -> Iterator[bool]:
+    print("\nWith one protection taken out:")
+    for mutation in Mutation:
+        print(f"  {mutation}")
+        for which in BREAKS.get(mutation, ()):
+            report = check(2, None, mutation, only=frozenset({which}))
+            print(f"    {f'breaks after {len(report.trace)} steps' if report.broken else 'NOT NOTICED'}: {which}")
+            yield report.broken is which
+        if mutation in REDUNDANT:
+            report = check(2, None, mutation)
+            print(f"    breaks {report.broken or 'nothing here'}: {REDUNDANT[mutation]}")
+            yield report.broken is None
+
+
+def _size(report: Report) -> str:
+    calm = f" (and {report.calm_states:,} for liveness)" if report.calm_states else ""
+    return (
+        f"{report.states:,} states{calm}, {report.transitions:,} transitions, depth {report.depth}, "
+        f"{report.seconds:.1f} s"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

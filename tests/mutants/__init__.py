@@ -1,0 +1,4 @@
+"""Every protection of the protocol, taken out in turn: a named test must miss it.
+
+``python -m tests.mutants [WORD…]``
+"""

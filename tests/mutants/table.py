@@ -1,0 +1,199 @@
+"""The mutants: which lines are taken out, and the test that must fail then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`old`, which must stand exactly once in `file`, becomes `new`; then `test` (below tests/) must fail."""
+
+    protection: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+_EDGES = "eager/test_edges.py::"
+_STEPS = "eager/test_protocol_steps.py::"
+
+MUTANTS = (
+    Mutant(
+        "the fence: a tombstone in the branch row's place",
+        "atomic_commit/participant.py",
+        "return self._answer_without_prepared(gid, Answer.ROLLED_BACK, self._fence(gid))",
+        "return Answer.ROLLED_BACK",
+        _EDGES + "test_a_prepare_that_comes_after_the_abort_hits_the_fence",
+    ),
+    Mutant(
+        "rolling back before fencing",
+        "atomic_commit/participant.py",
+        "                self._rollback_prepared(gid)\n                reach",
+        "                reach",
+        _EDGES + "test_a_branch_that_prepared_and_then_failed_is_rolled_back_like_the_others",
+    ),
+    Mutant(
+        "every no rolls back every branch",
+        "atomic_commit/journal.py",
+        "    session.execute(update(branches_table).where(_attempt(transaction, attempt)).values(changes))",
+        '    yes = [b.branch for b in ballots if b.vote == "yes"]\n'
+        "    session.execute(\n"
+        "        update(branches_table)\n"
+        "        .where(_attempt(transaction, attempt), branches_table.c.name.in_(yes))\n"
+        "        .values(changes)\n"
+        "    )",
+        _EDGES + "test_a_branch_that_prepared_and_then_failed_is_rolled_back_like_the_others",
+    ),
+    Mutant(
+        "one decision: the update is conditional on the state",
+        "atomic_commit/journal.py",
+        "    return sa.and_(table.c.id == transaction, table.c.state == State.PREPARING, table.c.attempt == attempt)",
+        "    return sa.and_(table.c.id == transaction, table.c.attempt == attempt)",
+        _EDGES + "test_of_two_who_decide_at_the_same_moment_one_wins_everywhere",
+    ),
+    Mutant(
+        "one decision: the update is conditional on the attempt",
+        "atomic_commit/journal.py",
+        "table.c.state == State.PREPARING, table.c.attempt == attempt)",
+        "table.c.state == State.PREPARING)",
+        _EDGES + "test_a_coordinator_that_comes_after_recovery_has_given_up_commits_nothing",
+    ),
+    Mutant(
+        "the command tag of PREPARE TRANSACTION is checked",
+        "atomic_commit/participant.py",
+        'if cursor.statusmessage != "PREPARE TRANSACTION":',
+        "if False:",
+        _EDGES + "test_a_branch_that_hides_a_database_error_is_not_taken_for_prepared",
+    ),
+    Mutant(
+        "a yes needs proof",
+        "atomic_commit/votes.py",
+        'if status == "SUCCESS" and _proves(result, gid):',
+        'if status == "SUCCESS":',
+        _EDGES + "test_a_success_without_the_proof_is_silence_and_commits_nothing",
+    ),
+    Mutant(
+        "the proof is of this attempt",
+        "atomic_commit/votes.py",
+        'str(gid) in list(result.get("prepared", ()))',
+        'any(gid.branch in text for text in result.get("prepared", ()))',
+        _EDGES + "test_the_proof_of_an_earlier_attempt_is_no_proof",
+    ),
+    Mutant(
+        "a new identifier for each attempt",
+        "atomic_commit/names.py",
+        '        return f"{self.app}:{self.transaction}:{self.attempt}:{self.branch}"',
+        '        return f"{self.app}:{self.transaction}:1:{self.branch}"',
+        _EDGES + "test_outcome_messages_of_the_first_attempt_do_not_touch_the_second",
+    ),
+    Mutant(
+        "a new attempt waits until the old one is settled",
+        "atomic_commit/coordinator.py",
+        "        if record.owed_branches:\n            return self._messages.send_outcomes(record)\n        if record.read_at",
+        "        if record.read_at",
+        _EDGES + "test_a_new_attempt_waits_until_the_old_one_is_settled_and_its_locks_are_gone",
+    ),
+    Mutant(
+        "the branch row comes first",
+        "atomic_commit/participant.py",
+        "            try:\n                self._begin(session, gid)",
+        '            session.execute(text("BEGIN"))\n'
+        '            added = branch.call(session, handed_on["values"])\n'
+        "            session.flush()\n"
+        "            try:\n                self._begin(session, gid)",
+        _EDGES + "test_a_prepare_delivered_twice_hands_on_the_first_result_and_runs_once",
+    ),
+    Mutant(
+        "a duplicate hands on the first result",
+        "atomic_commit/participant.py",
+        "        if earlier := self._earlier_result(gid):",
+        "        if False and (earlier := self._earlier_result(gid)):",
+        _EDGES + "test_a_prepare_delivered_twice_hands_on_the_first_result_and_runs_once",
+    ),
+    Mutant(
+        "the stored result of a duplicate is believed only with its proof",
+        "atomic_commit/participant.py",
+        '        raise Conflict(f"{gid} was begun before and its result is not known") from error',
+        '        return {"prepared": [str(gid)], "values": {"quantities": [], "prices": []}}',
+        _EDGES + "test_a_prepare_delivered_twice_whose_first_result_was_lost_votes_no_and_a_new_attempt_commits",
+    ),
+    Mutant(
+        '"does not exist" on commit is looked into',
+        "atomic_commit/participant.py",
+        "            return self._answer_without_prepared(gid, Answer.COMMITTED, self._branch_row(gid))",
+        "            return Answer.COMMITTED",
+        _EDGES + "test_a_commit_of_a_branch_that_is_not_there_is_put_aside_loudly",
+    ),
+    Mutant(
+        '"already done" on commit is success',
+        "atomic_commit/participant.py",
+        "        if found is wanted:\n            return wanted\n",
+        "",
+        _EDGES + "test_a_commit_repeated_is_a_commit",
+    ),
+    Mutant(
+        "an order that is being cancelled is a conflict, never skipped",
+        "orders_service/branches.py",
+        '            raise Conflict(f"order {order.id} is being cancelled")',
+        "            continue",
+        _STEPS + "test_a_removal_that_meets_an_order_being_cancelled_tries_again_and_commits",
+    ),
+    Mutant(
+        "the user is held until the order's outcome",
+        "users_service/branches.py",
+        ".with_for_update(read=True)",
+        "",
+        _STEPS + "test_a_user_whose_order_is_being_placed_cannot_be_removed_before_it_is_decided",
+    ),
+    Mutant(
+        "a poisoned transaction is handled alone",
+        "atomic_commit/recovery.py",
+        '        except Exception as error:\n            log.exception("transaction %s can\'t be recovered for now"',
+        '        except ZeroDivisionError as error:\n            log.exception("transaction %s can\'t be recovered for now"',
+        _EDGES + "test_one_poisoned_transaction_does_not_stop_the_others_and_is_put_aside_in_the_end",
+    ),
+    Mutant(
+        "two sweepers: SKIP LOCKED",
+        "atomic_commit/journal.py",
+        ".with_for_update(skip_locked=True)",
+        "",
+        _EDGES + "test_two_sweepers_never_hold_the_same_transaction",
+    ),
+    Mutant(
+        "outcomes are sent again until they are answered",
+        "atomic_commit/coordinator.py",
+        "        if record.owed_branches:\n            return self._messages.send_outcomes(record)\n        with Session",
+        "        with Session",
+        _EDGES + "test_a_decision_whose_outcome_messages_were_lost_is_told_again",
+    ),
+    Mutant(
+        "recovery sends what was never published",
+        "atomic_commit/coordinator.py",
+        "        if not record.dispatched:\n            return self._next_attempt(record)\n        self.decide",
+        "        self.decide",
+        _EDGES + "test_a_transaction_whose_every_message_was_lost_is_finished_by_recovery",
+    ),
+    Mutant(
+        "silence while nobody listened is not held against the branches",
+        "atomic_commit/coordinator.py",
+        "        if unwatched:",
+        "        if False:",
+        _EDGES + "test_silence_while_nobody_was_there_to_listen_is_not_held_against_the_branches",
+    ),
+    Mutant(
+        "the idempotency key is stored with the transaction",
+        "atomic_commit/journal.py",
+        "            idempotency_key=key.key if key else None,",
+        "            idempotency_key=None,",
+        "eager/test_said_twice.py::test_a_repeated_request_is_done_once_and_answered_alike",
+    ),
+    Mutant(
+        "a branch that rolls back by itself is refused",
+        "atomic_commit/participant.py",
+        'listen(session, "after_soft_rollback", _refuse_to_go_on)',
+        "pass",
+        _EDGES + "test_a_branch_that_rolls_back_by_itself_is_not_taken_for_prepared",
+    ),
+)
