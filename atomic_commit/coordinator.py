@@ -29,7 +29,7 @@ from atomic_commit.limits import Limits
 from atomic_commit.messages import Messages
 from atomic_commit.participant import Answer, HandedOn
 from atomic_commit.points import reach
-from atomic_commit.votes import Ballot, Decision, Situation, deciding_ballot, decision_of, no_ballot
+from atomic_commit.votes import Ballot, Cause, Decision, Situation, deciding_ballot, decision_of, no_ballot
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ class Coordinator:
 
     def _decision(self, record: TransactionRecord, ballots: Sequence[Ballot]) -> Decision:
         situation = Situation(
-            attempt=record.attempt,
+            failed_attempts=record.failed_attempts + 1,
             patience_over=record.read_at > record.patience_until,
             deadline_over=record.read_at > record.deadline,
             failed_attempts_limit=self._limits.failed_attempts,
@@ -226,7 +226,8 @@ class Coordinator:
         cause = ballot.as_cause() if ballot else None
         with Session(self._engine) as session, session.begin():
             pause = self._limits.pause(record.attempt)
-            if not journal.record_retry(session, record.id, record.attempt, cause, pause):
+            failed = ballot is not None and ballot.cause is Cause.FAILED
+            if not journal.record_retry(session, record.id, record.attempt, cause, pause, failed=failed):
                 return
             journal.record_outcomes(session, record.id, record.attempt, Outcome.ROLLBACK, ballots)
             reach("retry.before_commit", session)

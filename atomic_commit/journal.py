@@ -77,6 +77,7 @@ class TransactionRecord:
     kind: str
     state: State
     attempt: int
+    failed_attempts: int
     dispatched: bool
     values: dict[str, Any]
     result: dict[str, Any] | None
@@ -254,13 +255,24 @@ def record_result(session: Session, transaction: UUID, result: dict[str, Any] | 
         session.execute(update(table).where(table.c.id == transaction).values(result=result))
 
 
-def record_retry(session: Session, transaction: UUID, attempt: int, cause: dict[str, Any] | None, pause: float) -> bool:
-    """End an attempt without a decision: the next one waits for `pause` seconds and for this one to be settled."""
+def record_retry(
+    session: Session, transaction: UUID, attempt: int, cause: dict[str, Any] | None, pause: float, *, failed: bool
+) -> bool:
+    """End an attempt without a decision: the next one waits for `pause` seconds and for this one to be settled.
+    `failed`: it counts among the few that may fail with an unexpected error."""
     return _changed(
         session,
         update(table)
         .where(_undecided(transaction, attempt))
-        .values(attempt=attempt + 1, dispatched=False, cause=cause, next_look_at=_in(pause), looks=0, failures=0),
+        .values(
+            attempt=attempt + 1,
+            failed_attempts=table.c.failed_attempts + int(failed),
+            dispatched=False,
+            cause=cause,
+            next_look_at=_in(pause),
+            looks=0,
+            failures=0,
+        ),
     )
 
 

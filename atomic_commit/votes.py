@@ -11,7 +11,7 @@ SUCCESS, without that proof               silent              nothing: a result 
 FAILURE with Refused                      no      refused     a business rule said no; not that nothing is
                                                               prepared: every no is rolled back everywhere
 FAILURE with Conflict                     no      conflict    somebody was in the way; try again
-FAILURE with Lost                         no      lost        a connection broke; it may be prepared or not
+FAILURE with Lost, or the broker away     no      lost        a connection broke; it may be prepared or not
 FAILURE with anything else                no      failed      a fault; tried again a few times
 REVOKED                                   no      revoked     an operator said no; final
 PENDING, RECEIVED, STARTED, RETRY, other  silent              nothing: late, lost or never sent
@@ -37,6 +37,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from kombu.exceptions import OperationalError
 
 from atomic_commit.errors import Conflict, Lost, Refused
 from atomic_commit.names import Gid
@@ -95,9 +97,10 @@ class Ballot:
 
 @dataclass(frozen=True)
 class Situation:
-    """What else the decision depends on: how many attempts were made, and which of the two clocks ran out."""
+    """What else the decision depends on: how many attempts have failed with an unexpected error (this one included, if
+    it has), and which of the two clocks ran out."""
 
-    attempt: int
+    failed_attempts: int
     patience_over: bool
     deadline_over: bool
     failed_attempts_limit: int
@@ -121,7 +124,7 @@ def no_ballot(branch: str, error: object, status: str = "FAILURE") -> Ballot:
         return Ballot(branch, Vote.NO, status, Cause.REFUSED, error.reason, error.detail, error.field)
     if isinstance(error, Conflict):
         return Ballot(branch, Vote.NO, status, Cause.CONFLICT, "conflict", str(error))
-    if isinstance(error, Lost):
+    if isinstance(error, Lost | OperationalError):
         return Ballot(branch, Vote.NO, status, Cause.LOST, "lost", str(error))
     return Ballot(branch, Vote.NO, status, Cause.FAILED, type(error).__name__, str(error)[:500])
 
@@ -135,7 +138,7 @@ def decision_of(ballots: Sequence[Ballot], situation: Situation) -> Decision:
         return Decision.COMMIT
     again = Decision.ABORT if situation.deadline_over else Decision.RETRY
     if noes:
-        used_up = situation.attempt >= situation.failed_attempts_limit
+        used_up = situation.failed_attempts >= situation.failed_attempts_limit
         return Decision.ABORT if used_up and noes[0].cause is Cause.FAILED else again
     return again if situation.patience_over else Decision.WAIT
 
