@@ -124,8 +124,6 @@ def test_the_broker_killed_in_the_middle_of_a_late_attempt_is_no_reason_to_give_
     prepared = lambda: any("restock" in gid for gid in shop.prepared(removal))  # noqa: E731
     wait_until(prepared, "the last branch is prepared while the broker is down", within=10)
     shop.shop.bring_up(shop.broker)
-    if shop.settled(removal) == "aborted" and shop.row(removal)["cause"]["cause"] == "failed":
-        pytest.xfail(f"known: conflicts count as failed attempts: {shop.row(removal)['cause']}")
     scene.assert_removed_as_a_whole(removal)
 
 
