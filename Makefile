@@ -4,7 +4,9 @@
 PYTHON ?= python3
 # Passed on: make demo ARGS=--verbose, make test ARGS="-k restock -x" TESTS=tests/unit
 ARGS ?=
-TESTS ?= $(wildcard tests/unit tests/eager tests/broker)
+TESTS ?= $(wildcard tests/unit tests/eager tests/model tests/broker)
+MINUTES ?= 2
+SEED ?= 1
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -13,7 +15,7 @@ DEVELOPS := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up down status test lint types format clean
+.PHONY: help setup demo up down status test model mutants crash soak lint types format clean
 
 help: ## List these verbs
 	@echo "make …"
@@ -37,6 +39,18 @@ status: $(RUNS) ## Show what runs, and where
 
 test: $(DEVELOPS) ## Run the tests; the last lines name what was skipped and why
 	@exec $(PY) -m pytest -ra $(TESTS) $(ARGS)
+
+model: $(DEVELOPS) ## Explore the protocol's state machine exhaustively (minutes)
+	@exec $(PY) -m tests.model $(ARGS)
+
+mutants: $(DEVELOPS) ## Take each protection out in turn: a named test must fail (minutes)
+	@exec $(PY) -m tests.mutants $(ARGS)
+
+crash: $(DEVELOPS) ## Every fault at every named point; ARGS=--short kills at each point once (4 min)
+	@exec $(PY) -m tests.crash $(ARGS)
+
+soak: $(DEVELOPS) ## Random work under random faults: make soak MINUTES=10 SEED=7
+	@exec $(PY) -m tests.crash.soak --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
 lint: $(DEVELOPS) ## Check style and format
 	@$(PY) -m ruff check .

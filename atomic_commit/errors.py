@@ -14,6 +14,9 @@ _CONFLICTS = frozenset({"40001", "40P01", "55P03", "57014", "53200", "53300"})
 #: SQLSTATEs that say "the server is going away" (class 57P) or "the connection is" (class 08).
 _LOST = ("57P", "08")
 
+#: Where the errors of brokers and result backends come from.
+_TRANSPORTS = ("kombu", "redis", "amqp")
+
 UNIQUE_VIOLATION = "23505"
 LOCK_NOT_AVAILABLE = "55P03"
 #: "prepared transaction with identifier … does not exist"
@@ -84,6 +87,11 @@ def sqlstate(error: BaseException) -> str | None:
 def is_conflict(error: BaseException) -> bool:
     """Whether `error` says that waiting and trying again may help."""
     return isinstance(error, Conflict | PoolTimeout) or sqlstate(error) in _CONFLICTS
+
+
+def is_transport_error(error: object) -> bool:
+    """Whether `error` comes from the way to the broker or result backend, whichever transport it is."""
+    return isinstance(error, OSError) or type(error).__module__.startswith(_TRANSPORTS)
 
 
 def is_lost(error: BaseException) -> bool:

@@ -7,12 +7,14 @@ sending never raises; it says whether the broker took the message.
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, cast
 
 from celery import Celery, chain
 from celery.canvas import Signature
 from celery.result import AsyncResult, denied_join_result
+from celery.states import READY_STATES
 
+from atomic_commit.away import Away
 from atomic_commit.journal import BranchRecord, Outcome, TransactionRecord
 from atomic_commit.names import Gid, branch_queue, outcome_queue, service_of, task_name
 from atomic_commit.participant import HandedOn
@@ -27,6 +29,7 @@ class Messages:
 
     def __init__(self, celery: Celery, app_name: str, service: str) -> None:
         self._celery, self._app_name, self.service = celery, app_name, service
+        self._broker, self._backend = Away("the broker"), Away("the result backend")
 
     def gid(self, record: TransactionRecord, branch: BranchRecord) -> Gid:
         """The identifier of one of the transaction's branches."""
@@ -79,26 +82,33 @@ class Messages:
     def result_of(self, gid: Gid) -> HandedOn | None:
         """What the branch's task stored as its result, if it is a proof that the branch is prepared."""
         try:
-            found = AsyncResult(str(gid), app=self._celery)
-            status, result = found.status, found.result
+            status, result = self._seen(str(gid))
         except Exception as error:  # the backend's own exceptions differ from transport to transport
             log.warning("result of %s can't be read: %s", gid, error)
             return None
-        return result if ballot_of(gid, status, result).vote == "yes" else None
+        proven = ballot_of(gid, status, result).vote == "yes"
+        return cast(HandedOn, result) if proven else None
 
     def status_of(self, task_id: str) -> str | None:
         """The status of a task's AsyncResult, or None where the result backend can't be reached."""
         try:
-            return str(AsyncResult(task_id, app=self._celery).status)
+            return self._seen(task_id)[0]
         except Exception as error:
             log.warning("status of %s can't be read: %s", task_id, error)
             return None
 
+    def _seen(self, task_id: str) -> tuple[str, object]:
+        """Status and, once it is ready, result of a task's AsyncResult."""
+        with self._backend.asked():
+            found = AsyncResult(task_id, app=self._celery)
+            status = str(found.status)
+            # the result of a task that is ready is cached by now; of any other it would be asked for again
+            return status, found.result if status in READY_STATES else None
+
     def _ballot(self, record: TransactionRecord, branch: BranchRecord) -> Ballot:
         gid = self.gid(record, branch)
         try:
-            found = AsyncResult(str(gid), app=self._celery)
-            return ballot_of(gid, str(found.status), found.result)
+            return ballot_of(gid, *self._seen(str(gid)))
         except Exception as error:
             log.warning("vote of %s can't be read: %s", gid, error)
             return ballot_of(gid, "UNKNOWN", None)
@@ -141,7 +151,7 @@ class Messages:
         """Publish, and say whether the broker took it. Nobody waits for these results through Celery, so the publisher
         does not subscribe to them (that is what denied_join_result is about)."""
         try:
-            with denied_join_result():
+            with self._broker.asked(), denied_join_result():
                 signature.apply_async()
         except Exception as error:  # transports raise their own kinds; any of them means "not sent, as far as we know"
             log.warning("%s not sent: %s: %s", signature.get("task"), type(error).__name__, error)

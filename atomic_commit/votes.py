@@ -38,9 +38,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from kombu.exceptions import OperationalError
-
-from atomic_commit.errors import Conflict, Lost, Refused
+from atomic_commit.errors import Conflict, Lost, Refused, is_transport_error
 from atomic_commit.names import Gid
 
 
@@ -124,7 +122,7 @@ def no_ballot(branch: str, error: object, status: str = "FAILURE") -> Ballot:
         return Ballot(branch, Vote.NO, status, Cause.REFUSED, error.reason, error.detail, error.field)
     if isinstance(error, Conflict):
         return Ballot(branch, Vote.NO, status, Cause.CONFLICT, "conflict", str(error))
-    if isinstance(error, Lost | OperationalError):
+    if isinstance(error, Lost) or is_transport_error(error):
         return Ballot(branch, Vote.NO, status, Cause.LOST, "lost", str(error))
     return Ballot(branch, Vote.NO, status, Cause.FAILED, type(error).__name__, str(error)[:500])
 

@@ -76,8 +76,9 @@ _RESULTS = {
     # A result is evidence for as long as a transaction is undecided (its deadline), and of interest to people a while.
     "result_expires": 24 * 3600,
     "result_persistent": True,
-    "redis_socket_connect_timeout": 2.0,
-    "redis_socket_timeout": 3.0,
+    # Each is tried four times by redis-py.
+    "redis_socket_connect_timeout": 1.0,
+    "redis_socket_timeout": 1.0,
     "redis_socket_keepalive": True,
     "redis_backend_health_check_interval": 10,
     "result_backend_transport_options": {
@@ -108,7 +109,7 @@ _WORKER = {
 def _transport_options(service: str, broker_url: str) -> dict[str, Any]:
     if not broker_url.startswith("redis"):
         # RabbitMQ: a publish counts when the broker has confirmed it, and every socket operation is bounded.
-        return {"confirm_publish": True, "connect_timeout": 3, "read_timeout": 10, "write_timeout": 5}
+        return {"confirm_publish": True, "connect_timeout": 2, "read_timeout": 4, "write_timeout": 4}
     return {
         "visibility_timeout": VISIBILITY_TIMEOUT,
         # Look for messages of dead workers every 5 s (the default is about 100 s).
@@ -120,8 +121,9 @@ def _transport_options(service: str, broker_url: str) -> dict[str, Any]:
         "unacked_index_key": f"unacked_index.{service}",
         "unacked_mutex_key": f"unacked_mutex.{service}",
         # Without these a publish on a connection whose other end has vanished hangs for ever.
-        "socket_timeout": 5.0,
-        "socket_connect_timeout": 2.0,
+        # redis-py itself tries a command four times; a worker's blocking read lasts a second, so not less than this.
+        "socket_timeout": 2.0,
+        "socket_connect_timeout": 1.0,
         "socket_keepalive": True,
         "health_check_interval": 10,
         "max_connections": 64,

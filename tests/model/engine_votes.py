@@ -49,12 +49,21 @@ def decisions(attempt: int, results: tuple[str, ...], local: str = "") -> tuple[
     if local:
         errors = {"refused": Refused("no", "No."), "again": Conflict("somebody was in the way")}
         ballots.append(no_ballot("users.remove_user", errors[local]))
-    return tuple(sorted(str(d) for d in all_decisions(ballots, attempt) if d is not Decision.WAIT))
+    return tuple(sorted(str(decision) for decision in all_decisions(ballots) if decision is not Decision.WAIT))
 
 
-def all_decisions(ballots: Sequence[Ballot], attempt: int) -> set[Decision]:
-    """The engine's decisions for every position of the two clocks."""
+def all_decisions(ballots: Sequence[Ballot]) -> set[Decision]:
+    """The engine's decisions for every position of the two clocks, with failed attempts left or used up."""
+    situations = product((1, _LIMIT), (False, True), (False, True))
     return {
-        decision_of(ballots, Situation(attempt, patience, deadline, _LIMIT))
-        for patience, deadline in product((False, True), repeat=2)
+        decision_of(
+            ballots,
+            Situation(
+                failed_attempts=failed,
+                patience_over=patience,
+                deadline_over=deadline,
+                failed_attempts_limit=_LIMIT,
+            ),
+        )
+        for failed, patience, deadline in situations
     }

@@ -327,9 +327,10 @@ class Machine:
     def _told(self, state: State, a: int, outcome: str) -> Journal:
         """The journal with `outcome` owed to every branch of the attempt, whatever it voted."""
         rows = [outcome if row else "" for row in state.journal.branches[a - 1]]
-        trusted = {M.NO_ROLLBACK_AFTER_FAILURE: ("refused", "again"), M.NO_ROLLBACK_AFTER_SILENCE: ("",)}
-        for p in PARTICIPANTS if outcome == "rollback" and self.without in trusted else ():
-            if set(trusted[self.without]) & set(self.readable(state, p, a)):
+        words = {M.NO_ROLLBACK_AFTER_FAILURE: {"refused", "again"}, M.NO_ROLLBACK_AFTER_SILENCE: {""}}
+        trusted = words.get(self.without, set()) if self.without else set()
+        for p in PARTICIPANTS:
+            if outcome == "rollback" and trusted & set(self.readable(state, p, a)):
                 rows[p] = "rolled back"
         return self._with_branches(state.journal, a, tuple(rows))
 
