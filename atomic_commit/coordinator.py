@@ -318,7 +318,10 @@ class Coordinator:
             journal.insert_branches(session, record.id, record.attempt, ids)
             reach("attempt.before_commit", session)
         reach("attempt.after_commit")
-        return self._send_attempt(self.read(record.id))
+        ready = self.read(record.id)
+        if ready.decided or ready.attempt != record.attempt:
+            return True  # somebody has decided or given it up in the meantime
+        return self._send_attempt(ready)
 
     def read(self, transaction: UUID) -> TransactionRecord:
         """The transaction as the journal has it. Raises Impossible for one that was never accepted here."""

@@ -60,20 +60,22 @@ class Sweeper:
 
         Stops early when the broker can't be reached: the rest stays due and nothing is gained by trying each one.
         """
-        looked = 0
+        looked: set[UUID] = set()
         while not self._stop.is_set():
             reach("sweep.before_claim")
             claimed = self._claim()
             if claimed:
                 reach("sweep.after_claim")
+            again = looked.intersection(transaction for transaction, _ in claimed)
             for transaction, overdue in claimed:
-                looked += 1
+                looked.add(transaction)
                 if not self._look(transaction, overdue):
-                    return looked
+                    return len(looked)
                 reach("sweep.after_look")
-            if len(claimed) < _BATCH:
-                return looked
-        return looked
+            # When slow looks have made the first ones due again, the next sweep is soon enough for them.
+            if again or len(claimed) < _BATCH:
+                return len(looked)
+        return len(looked)
 
     def _run(self) -> None:
         fresh, cleaned = True, time.monotonic()

@@ -36,7 +36,9 @@ _REMOVE_BRANCH_ROWS = text(
 def remove_old(engine: Engine, limits: Limits) -> int:
     """Remove a batch of each kind of row that is past its age. Returns how many rows went; call again while any do."""
     with engine.begin() as connection:
-        ages = ((_REMOVE_TRANSACTIONS, limits.keep_transactions), (_REMOVE_BRANCH_ROWS, limits.keep_branch_rows))
+        # However it is set: branch rows outlive the transactions that might still repeat an outcome.
+        keep_branch_rows = max(limits.keep_branch_rows, limits.keep_transactions + limits.deadline)
+        ages = ((_REMOVE_TRANSACTIONS, limits.keep_transactions), (_REMOVE_BRANCH_ROWS, keep_branch_rows))
         removed = sum(connection.execute(sql, {"age": age, "batch": _BATCH}).rowcount for sql, age in ages)
     if removed:
         log.info("retention removed %d rows", removed)
