@@ -60,8 +60,8 @@ _DELIVERY = {
         "interval_step": 0.1,
         "interval_max": 0.2,
     },
-    # Workers wait for a broker that is away, at their start too, and for as long as it takes. (kombu 5.7.0 may still end
-    # a worker whose broker dies while it holds an unacknowledged message: keep them under a restart policy.)
+    # Workers wait for a broker that is away, at their start too, and for as long as it takes. (kombu 5.7.0 may still
+    # end a worker whose broker dies while it holds an unacknowledged message: keep them under a restart policy.)
     "broker_connection_retry": True,
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,
