@@ -6,6 +6,6 @@ Celery, `celery_config` and `service_roles`. Never a service, and it knows no wo
 A service calls `http_api.service.assemble`, which calls `http_api.app.install` and registers its blueprints.
 
 Read in this order: `service` and `app` (how it is put together), `problems` (the one shape of every error),
-`schemas` (what a request may say), `paging`, `prefer`, `idempotency`, `distributed` and `transactions`, `health`, `docs`.
-`gunicorn_conf` is for the server.
+`schemas` (what a request may say), `paging`, `prefer`, `idempotency`, `distributed` and `transactions`, `health`,
+`docs`. `gunicorn_conf` is for the server.
 """

@@ -37,7 +37,7 @@ def running_shop(request: pytest.FixtureRequest) -> Iterator[tuple[Shop, str]]:
     with started:
         if request.param == "rabbitmq":
             # It writes down where its quorum queues live only seconds after they were declared; a node that is killed
-            # before that never finds them again (rabbitmq-server issue 15725), whoever its clients are.
+            # before that never finds them again (rabbitmq-server#15725), whoever its clients are.
             time.sleep(7)
         yield started, request.param
     shutil.rmtree(state)
