@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from celery import Celery, chain
 from celery.canvas import Signature
-from celery.result import AsyncResult, denied_join_result
+from celery.result import AsyncResult
 from celery.states import READY_STATES
 
 from atomic_commit.away import Away
@@ -19,6 +19,7 @@ from atomic_commit.journal import BranchRecord, Outcome, TransactionRecord
 from atomic_commit.names import Gid, branch_queue, outcome_queue, service_of, task_name
 from atomic_commit.participant import HandedOn
 from atomic_commit.points import reach
+from atomic_commit.unsubscribed import unsubscribed
 from atomic_commit.votes import Ballot, ballot_of
 
 log = logging.getLogger(__name__)
@@ -148,10 +149,9 @@ class Messages:
         )
 
     def _send(self, signature: Signature) -> bool:
-        """Publish, and say whether the broker took it. Nobody waits for these results through Celery, so the publisher
-        does not subscribe to them (that is what denied_join_result is about)."""
+        """Publish, and say whether the broker took it."""
         try:
-            with self._broker.asked(), denied_join_result():
+            with self._broker.asked(), unsubscribed():
                 signature.apply_async()
         except Exception as error:  # transports raise their own kinds; any of them means "not sent, as far as we know"
             log.warning("%s not sent: %s: %s", signature.get("task"), type(error).__name__, error)
