@@ -1,0 +1,128 @@
+"""Answers that are lost or come together, publishers that are overtaken, and rows that grow old."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import psycopg2
+import pytest
+import sqlalchemy as sa
+from eager_shop import Shop
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from atomic_commit import Limits, coordinator, journal
+from atomic_commit.retention import remove_old
+
+_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
+
+
+# ---- a begin whose commit was not answered
+
+
+def test_a_begin_whose_connection_breaks_before_its_commit_is_known_not_to_have_happened(
+    shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(point: str, session: Any = None) -> None:
+        if point == "begin.before_commit":
+            pid = session.connection().connection.driver_connection.info.backend_pid
+            shop.query_outside("users", f"SELECT pg_terminate_backend({pid})")
+
+    monkeypatch.setattr(coordinator, "reach", cut)
+    shop.remove_user(user).problem(503, "conflict-busy")
+    assert shop.status_of_user(user) == "active"
+    assert shop.query("users", "SELECT state, settled_at IS NOT NULL FROM transactions") == [("aborted", True)]
+
+
+def test_a_begin_that_was_committed_goes_on_though_its_answer_was_lost(
+    shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, lost = Session.commit, []
+
+    def lose_the_first_answer(session: Session) -> None:
+        commit(session)
+        if not lost:
+            lost.append(True)
+            raise OperationalError("COMMIT", None, psycopg2.OperationalError("the connection is gone"))
+
+    monkeypatch.setattr(Session, "commit", lose_the_first_answer)
+    shop.remove_user(user).expect(200)
+    assert lost
+    assert shop.status_of_user(user) is None
+
+
+# ---- two answers at once
+
+
+def test_of_two_answers_at_the_same_moment_one_is_the_last_and_settles(shop: Shop, user: int) -> None:
+    removal = shop.begin("users", "remove_user", user_id=user)
+    handed_on = shop.prepare_all(removal)
+    atomic = shop.atomic("users")
+    with shop.post.loses():
+        atomic.coordinator.decide(removal.id, 1, handed_on)
+    first, second = shop.gids(removal)
+    answers = {gid: shop.participant_of(gid).commit(gid) for gid in (first, second)}
+    other = threading.Thread(
+        target=lambda: atomic.coordinator.acknowledge(removal.id, 1, second.branch, answers[second])
+    )
+    with Session(shop.engines["users"]) as session, session.begin():
+        journal.record_settled_branch(session, removal.id, 1, first.branch)
+        other.start()
+        while other.is_alive() and not shop.query("users", _WAITING)[0][0]:
+            time.sleep(0.005)
+        assert not journal.record_settled(session, removal.id)
+    other.join()
+    assert shop.record("users", removal.id).settled_at is not None
+
+
+# ---- a publisher that was overtaken
+
+
+def test_a_publisher_whose_attempt_was_given_up_meanwhile_sends_nothing_and_alarms_nobody(
+    shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with shop.post.refuses():
+        removal = shop.begin("users", "remove_user", user_id=user)
+    atomic = shop.atomic("users")
+
+    def give_up(point: str, _: Any = None) -> None:
+        if point == "attempt.after_commit":
+            with Session(shop.engines["users"]) as session, session.begin():
+                journal.record_retry(session, removal.id, 1, None, 0.0, failed=False)
+                journal.record_outcomes(session, removal.id, 1, journal.Outcome.ROLLBACK, ())
+
+    with monkeypatch.context() as patched:
+        patched.setattr(coordinator, "reach", give_up)
+        with Session(shop.engines["users"]) as session, session.begin():
+            journal.mark_unpublished(session, removal.id, 1, 0.0)
+        assert atomic.coordinator.look(removal.id)
+    shop.recover()
+    assert shop.status_of_user(user) is None
+
+
+# ---- retention
+
+
+def test_settled_transactions_go_when_they_are_old_and_their_branch_rows_only_later(shop: Shop, user: int) -> None:
+    shop.remove_user(user).expect(200)
+    count = "SELECT count(*) FROM "
+    remove_old(shop.engines["users"], Limits(keep_transactions=0.001, keep_branch_rows=0.001))
+    remove_old(shop.engines["orders"], Limits(keep_transactions=0.001, keep_branch_rows=0.001))
+    assert shop.query("users", count + "transactions") == [(0,)]
+    assert shop.query("users", count + "transaction_branches") == [(0,)]
+    assert shop.query("orders", count + "branch_rows") == [(1,)], "however it is set, it outlives its transaction"
+    with shop.engines["orders"].begin() as connection:
+        connection.execute(sa.text("UPDATE branch_rows SET created_at = now() - interval '31 days'"))
+    assert remove_old(shop.engines["orders"], Limits()) == 1
+    assert shop.query("orders", count + "branch_rows") == [(0,)]
+
+
+def test_what_is_not_settled_is_kept_however_old_it_is(shop: Shop, user: int) -> None:
+    removal = shop.begin("users", "remove_user", user_id=user)
+    with shop.engines["users"].begin() as connection:
+        connection.execute(sa.text("UPDATE transactions SET created_at = now() - interval '1 year'"))
+    assert remove_old(shop.engines["users"], Limits(keep_transactions=0.001)) == 0
+    assert not shop.record("users", removal.id).decided
+    shop.recover()
