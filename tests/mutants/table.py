@@ -17,6 +17,7 @@ class Mutant:
 
 
 _EDGES = "eager/test_edges.py::"
+_AGES = "eager/test_answers_and_ages.py::"
 _STEPS = "eager/test_protocol_steps.py::"
 
 MUTANTS = (
@@ -195,5 +196,40 @@ MUTANTS = (
         'listen(session, "after_soft_rollback", _refuse_to_go_on)',
         "pass",
         _EDGES + "test_a_branch_that_rolls_back_by_itself_is_not_taken_for_prepared",
+    ),
+    Mutant(
+        "a begin without an answer is resolved by taking its place",
+        "atomic_commit/coordinator.py",
+        "                return not journal.take_place(session, transaction, kind.name)",
+        "                return True",
+        _AGES + "test_a_begin_whose_connection_breaks_before_its_commit_is_known_not_to_have_happened",
+    ),
+    Mutant(
+        "a begin that happened is not denied",
+        "atomic_commit/coordinator.py",
+        "                return not journal.take_place(session, transaction, kind.name)",
+        "                return False",
+        _AGES + "test_a_begin_that_was_committed_goes_on_though_its_answer_was_lost",
+    ),
+    Mutant(
+        "of two answers at once one is the last",
+        "atomic_commit/journal.py",
+        "    session.execute(select(table.c.id).where(table.c.id == transaction).with_for_update())\n",
+        "",
+        _AGES + "test_of_two_answers_at_the_same_moment_one_is_the_last_and_settles",
+    ),
+    Mutant(
+        "a publisher that was overtaken sends nothing",
+        "atomic_commit/coordinator.py",
+        "        if ready.decided or ready.attempt != record.attempt:",
+        "        if False:",
+        _AGES + "test_a_publisher_whose_attempt_was_given_up_meanwhile_sends_nothing_and_alarms_nobody",
+    ),
+    Mutant(
+        "branch rows outlive their transaction",
+        "atomic_commit/retention.py",
+        "max(limits.keep_branch_rows, limits.keep_transactions + limits.deadline)",
+        "limits.keep_branch_rows",
+        _AGES + "test_settled_transactions_go_when_they_are_old_and_their_branch_rows_only_later",
     ),
 )
