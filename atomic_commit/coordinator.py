@@ -106,7 +106,7 @@ class Coordinator:
             values,
             key,
             deadline=self._limits.deadline,
-            patience=self._limits.patience_of(1),
+            patience=self._limits.patience_after(0),
             look_after=self._limits.look_after,
         )
         journal.insert_branches(session, transaction, 1, self._messages.task_ids(transaction, 1, kind.branches))
@@ -283,7 +283,9 @@ class Coordinator:
             return self._settle(record)
         if unwatched:
             with Session(self._engine) as session, session.begin():
-                journal.restart_clocks(session, record.id, record.attempt, self._limits.patience_of(record.attempt))
+                journal.restart_clocks(
+                    session, record.id, record.attempt, self._limits.patience_after(record.silent_attempts)
+                )
             record = self.read(transaction)
         if not record.dispatched:
             return self._next_attempt(record)
@@ -310,7 +312,7 @@ class Coordinator:
                 session,
                 record.id,
                 record.attempt,
-                patience=self._limits.patience_of(record.attempt),
+                patience=self._limits.patience_after(record.silent_attempts),
                 look_after=self._limits.look_after,
             ):
                 return True

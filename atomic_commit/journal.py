@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from atomic_commit.schema import transaction_branches as branches_table
 from atomic_commit.schema import transactions as table
-from atomic_commit.votes import Ballot
+from atomic_commit.votes import Ballot, Vote
 
 
 class State(StrEnum):
@@ -107,6 +107,15 @@ class TransactionRecord:
     def current_branches(self) -> tuple[BranchRecord, ...]:
         """The branches of the attempt that is under way or was the last."""
         return tuple(b for b in self.branches if b.attempt == self.attempt)
+
+    @property
+    def silent_attempts(self) -> int:
+        """How many earlier attempts were given up because nobody said no, yet somebody said nothing."""
+        votes: dict[int, set[str | None]] = {}
+        for branch in self.branches:
+            if branch.attempt < self.attempt:
+                votes.setdefault(branch.attempt, set()).add(branch.vote)
+        return sum(Vote.SILENT in cast and Vote.NO not in cast for cast in votes.values())
 
     @property
     def owed_branches(self) -> tuple[BranchRecord, ...]:

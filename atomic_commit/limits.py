@@ -63,9 +63,9 @@ class Limits:
                     raise ValueError(f"{variable}={text!r} is not a number") from None
         return cls(**chosen)  # type: ignore[arg-type]
 
-    def patience_of(self, attempt: int) -> float:
-        """Seconds of silence that attempt number `attempt` is granted."""
-        return min(self.patience * 2.0 ** min(attempt - 1, 20), self.patience_cap)
+    def patience_after(self, silent_attempts: int) -> float:
+        """Seconds of silence that an attempt is granted after so many that were silent."""
+        return min(self.patience * 2.0 ** min(silent_attempts, 20), self.patience_cap)
 
     def pause(self, count: int) -> float:
         """Seconds to wait before try number `count` + 1: exponential with full jitter, so that rivals who met once do

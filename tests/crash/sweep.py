@@ -23,6 +23,7 @@ from tests.broker.http_calls import Answer
 from tests.broker.shopkeeper import ASYNC, Shopkeeper
 from tests.broker.waiting import wait_until
 
+from .fault_watch import FaultWatch
 from .injections import Injection
 from .judge import judge
 from .scenarios import Scene
@@ -52,13 +53,13 @@ class Sweep:
         return results
 
     def one(self, injection: Injection) -> dict[str, Any]:
-        """Do one injection and judge. Returns whether it fired, the answer's status, seconds, and what was wrong."""
+        """Do one injection and judge. Returns whether it fired, the answer's status, the seconds from the fault's begin
+        and from its end (see FaultWatch) to quiet, and what was wrong."""
         scene = Scene(Shopkeeper(self.shop, self.broker), injection)
         scene.set()
         since = scene.keeper.databases.rows("orders", "SELECT clock_timestamp() AS now")[0]["now"]
         wrong, answer = None, None
-        with self._armed(injection) as fired:
-            began = time.time()
+        with self._armed(injection), FaultWatch(self.shop, self.points, injection) as fault:
             with suppress(OSError, HTTPException):  # the connection was lost with the API process
                 answer = self._request(scene)
             try:
@@ -66,13 +67,13 @@ class Sweep:
                 judge(scene, answer, since)
             except AssertionError as error:
                 quiet_at, wrong = time.time(), f"{error}\n{scene.keeper.report()}"
-            fired_at = self._fired_at(injection)
         self._ready_again()
         return {
-            "fired": fired_at is not None or fired,
+            "fired": fault.began is not None,
             "status": answer.status if answer else None,
             "answered_after": round(answer.seconds, 3) if answer else None,
-            "quiet_after": round(quiet_at - (fired_at or began), 3),
+            "quiet_after_began": round(quiet_at - fault.began, 3) if fault.began else None,
+            "quiet_after": round(max(0.0, quiet_at - fault.ended), 3) if fault.ended else None,
             "wrong": wrong,
         }
 
@@ -114,13 +115,9 @@ class Sweep:
             (self.points / "prepare.after_function").write_text("raise")
         skip = "after 1\n" if injection.delivery == "again" else ""
         (self.points / injection.point).write_text(skip + injection.action)
-        yield False
+        yield
         for left in self.points.glob("*.*"):
             left.unlink(missing_ok=True)
-
-    def _fired_at(self, injection: Injection) -> float | None:
-        note = self.points / "fired" / injection.point
-        return float(note.read_text().split()[0]) if note.exists() else None
 
     def _quiet(self, scene: Scene) -> float:
         keeper = scene.keeper

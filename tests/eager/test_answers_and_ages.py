@@ -13,7 +13,7 @@ from eager_shop import Shop
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from atomic_commit import Limits, coordinator, journal
+from atomic_commit import Conflict, Limits, coordinator, journal
 from atomic_commit.retention import remove_old
 
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
@@ -126,3 +126,25 @@ def test_what_is_not_settled_is_kept_however_old_it_is(shop: Shop, user: int) ->
     assert remove_old(shop.engines["users"], Limits(keep_transactions=0.001)) == 0
     assert not shop.record("users", removal.id).decided
     shop.recover()
+
+
+# ---- patience
+
+
+def test_an_attempt_that_met_a_no_does_not_lengthen_the_patience_of_the_next(shop: Shop, user: int) -> None:
+    removal, granted = shop.begin("users", "remove_user", user_id=user), []
+    with shop.post.loses():
+        for attempt in range(1, 4):
+            record = shop.record("users", removal.id)
+            assert record.attempt == attempt
+            granted.append(round((record.patience_until - record.read_at).total_seconds()))
+            gid = shop.gids(record)[0]
+            shop.celery.backend.store_result(str(gid), Conflict("a rival"), "FAILURE")
+            shop.atomic("users").coordinator.decide(removal.id, attempt)
+            for gid in shop.gids(record):
+                answer = shop.participant_of(gid).rollback(gid)
+                shop.atomic("users").coordinator.acknowledge(removal.id, attempt, gid.branch, answer)
+            shop.time_passes(6)
+            shop.sweep()
+    assert granted == [5, 5, 5]
+    shop.recover(rounds=20)

@@ -47,7 +47,7 @@ def test_a_bad_setting_is_named(variable: str, text: str) -> None:
 
 def test_patience_doubles_with_each_silent_attempt_up_to_its_cap() -> None:
     limits = Limits(patience=5.0, patience_cap=30.0)
-    assert [limits.patience_of(attempt) for attempt in (1, 2, 3, 4, 5, 10_000)] == [5, 10, 20, 30, 30, 30]
+    assert [limits.patience_after(silent) for silent in (0, 1, 2, 3, 4, 10_000)] == [5, 10, 20, 30, 30, 30]
 
 
 def test_pauses_grow_and_stay_between_half_and_all_of_their_ceiling() -> None:
