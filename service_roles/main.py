@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from atomic_commit.names import branch_queue, outcome_queue
@@ -17,13 +18,13 @@ _BRANCH_THREADS = "8"
 _OUTCOME_THREADS = "4"
 
 #: Celery warns of workers that run as root because a pickle from the broker would run as root. Ours accept only JSON.
-_NO_ROOT_WARNING = "ignore:You're running the worker with superuser privileges"
+_ROOT_WARNING = "You're running the worker with superuser privileges"
 
 
 def main(package: str, arguments: Sequence[str] | None = None) -> int:
     """Start the service `package` (for example ``users_service``) in the role that the command line names.
 
-    Returns an exit code; for the roles that stay, this process becomes that role and nothing returns.
+    Returns an exit code, when the role is over.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {package}", description=f"Start {package}.")
     parser.add_argument("role", choices=("api", "worker", "outcome-worker", "migrate"))
@@ -39,36 +40,38 @@ def main(package: str, arguments: Sequence[str] | None = None) -> int:
 
         return upgrade(package)
     service = package.removesuffix("_service")
-    argv = _api(package, service) if role == "api" else _worker(package, service, role)
-    sys.stdout.flush()
-    return os.execv(sys.executable, argv)
+    return _serve(package, service) if role == "api" else _work(package, service, role)
 
 
-def _api(package: str, service: str) -> list[str]:
+# What these start runs in this process, which has the service imported already. Starting another program would import
+# everything twice: a restart after a crash would take twice as long. (Gunicorn forks its workers from here.)
+
+
+def _serve(package: str, service: str) -> int:
     os.environ.setdefault("PORT", _PORTS.get(service, "8000"))
-    return [sys.executable, "-m", "gunicorn", "--config", "python:http_api.gunicorn_conf", f"{package}:create_app()"]
+    from gunicorn.app.wsgiapp import run
+
+    sys.argv = ["gunicorn", "--config", "python:http_api.gunicorn_conf", f"{package}:create_app()"]
+    run()
+    return 0
 
 
-def _worker(package: str, service: str, role: str) -> list[str]:
+def _work(package: str, service: str, role: str) -> int:
     """Threads, not processes: the work waits for the database, and a thread that waits costs no memory. Gossip, mingle
     and heartbeat are talk between workers that nothing here listens to."""
+    from celery.__main__ import main as celery_main
+
     outcome = role == "outcome-worker"
-    return [
-        *(
-            sys.executable,
-            "-W",
-            _NO_ROOT_WARNING,
-            "-m",
-            "celery",
-            "--quiet",
-            "-A",
-            f"{package}.worker:celery",
-            "worker",
-        ),
-        *("--queues", outcome_queue(service) if outcome else branch_queue(service)),
-        *("--hostname", f"{outcome_queue(service) if outcome else service}@%h"),
+    queue = outcome_queue(service) if outcome else branch_queue(service)
+    warnings.filterwarnings("ignore", _ROOT_WARNING)
+    sys.argv = [
+        *("celery", "--quiet", "-A", f"{package}.worker:celery", "worker"),
+        *("--queues", queue),
+        *("--hostname", f"{queue}@%h"),
         *("--pool", "threads"),
         *("--concurrency", os.environ.get("WORKER_THREADS", _OUTCOME_THREADS if outcome else _BRANCH_THREADS)),
         *("--loglevel", os.environ.get("LOG_LEVEL", "INFO")),
         *("--without-gossip", "--without-mingle"),
     ]
+    celery_main()
+    return 0
