@@ -41,7 +41,7 @@ def _ended(journals: dict[str, Any], rows: Rows) -> list[str]:
     unsettled = [id for id, row in journals.items() if row["state"] == "preparing" or not row["settled_at"]]
     quarantined = [id for id, row in journals.items() if row["quarantined_at"]]
     return [
-        f"{what}: {which}"
+        f"{what}: {len(which)}, for example {which[:5]}"
         for what, which in {
             "prepared": prepared,
             "user marked": marked,

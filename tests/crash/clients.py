@@ -6,6 +6,7 @@ import random
 import threading
 import time
 import uuid
+from contextlib import suppress
 from http.client import HTTPException
 from typing import Any
 
@@ -15,6 +16,8 @@ from tests.broker.http_calls import Answer, call
 from .history import History
 
 PRODUCTS, STOCK = 12, 1_000_000
+#: So many users and orders, the newest, are known to all clients: in a long soak most of the older ones are gone.
+_USERS_KNOWN, _ORDERS_KNOWN = 120, 400
 #: operation → weight
 _MIX = {"place": 58, "cancel": 20, "fulfil": 6, "remove": 6, "add_user": 8, "stock": 2}
 
@@ -46,9 +49,19 @@ class Market:
         began = time.time()
         answer = self.asked("POST", "users", "/users", body)
         if answer and answer.status == 201:
-            with self.lock:
-                self.users.append(answer.body["id"])
+            self.know(self.users, answer.body["id"], _USERS_KNOWN)
         self.history.add("add_user", began, status=answer.status if answer else None)
+
+    def know(self, those: list[int], one: int, most: int) -> None:
+        """Tell all clients of one more, and let the oldest be forgotten."""
+        with self.lock:
+            those.append(one)
+            del those[:-most]
+
+    def forget(self, those: list[int], one: int) -> None:
+        """It is over with this one."""
+        with self.lock, suppress(ValueError):
+            those.remove(one)
 
     def asked(self, method: str, service: str, path: str, body: object = None, **headers: str) -> Answer | None:
         """The answer, or None where the connection was lost."""
@@ -84,16 +97,19 @@ class Client(threading.Thread):
         }
         answer = self._distributed("place", "POST", "orders", "/orders", body)
         if answer and answer.status == 201:
-            with self._market.lock:
-                self._market.orders.append(answer.body["order"]["id"])
+            self._market.know(self._market.orders, answer.body["order"]["id"], _ORDERS_KNOWN)
 
     def _cancel(self) -> None:
         order = self._one_of(self._market.orders)
-        self._distributed("cancel", "POST", "orders", f"/orders/{order}/cancel", order=order)
+        answer = self._distributed("cancel", "POST", "orders", f"/orders/{order}/cancel", order=order)
+        if answer and answer.status == 200 and self._dice.random() < 0.8:  # the others are cancelled again
+            self._market.forget(self._market.orders, order)
 
     def _remove(self) -> None:
         user = self._one_of(self._market.users)
-        self._distributed("remove", "DELETE", "users", f"/users/{user}", user=user)
+        answer = self._distributed("remove", "DELETE", "users", f"/users/{user}", user=user)
+        if answer and answer.status == 200 and self._dice.random() < 0.8:
+            self._market.forget(self._market.users, user)
 
     def _fulfil(self) -> None:
         order = self._one_of(self._market.orders)

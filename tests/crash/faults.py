@@ -42,7 +42,7 @@ class Faults(threading.Thread):
         super().__init__(name="faults", daemon=True)
         self._shop, self._broker, self._points, self._history = shop, broker, points, history
         self._dice, self._pause, self._stop_event = random.Random(f"faults {seed}"), pause, stop
-        self.kills = 0
+        self._killed = 0
 
     def run(self) -> None:
         while not self._stop_event.wait(self._dice.expovariate(1 / self._pause)):
@@ -56,9 +56,15 @@ class Faults(threading.Thread):
         for name in POINTS:
             (self._points / name).unlink(missing_ok=True)
 
+    @property
+    def kills(self) -> int:
+        """Processes killed so far: those that were killed from here, and those that died at an armed point."""
+        notes = [note.read_text() for note in (self._points / "fired").glob("*")]
+        return self._killed + sum(line.endswith(" kill") for note in notes for line in note.splitlines())
+
     def _kill(self, name: str) -> None:
         self._shop.kill(name, signal.SIGKILL)
-        self.kills += 1
+        self._killed += 1
 
     def _kill_process(self) -> str:
         name = self._dice.choice(_PROCESSES)
@@ -100,5 +106,4 @@ class Faults(threading.Thread):
         point = self._dice.choice(POINTS)
         action = self._dice.choice(("kill", "kill", "kill", "raise", "drop", "stop 4", "delay 4"))
         (self._points / point).write_text(action)
-        self.kills += action == "kill"
         return f"{action} at {point}"

@@ -72,7 +72,8 @@ def _wait_quiet(databases: Databases) -> list[str]:
     try:
         wait_until(lambda: not unfinished() and not databases.prepared(), "the shop is quiet", QUIET_WITHIN, every=0.1)
     except AssertionError as error:
-        return [f"{error}: {unfinished()}"]
+        left = unfinished()
+        return [f"{error}: {len(left)} are not settled, for example {left[:3]}"]
     return []
 
 
