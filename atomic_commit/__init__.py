@@ -10,7 +10,8 @@ the coordinator's own change as last resource. To be read in this order:
 ``coordinator``  begin, decide, acknowledge, look
 ``recovery``     the sweep that finishes whatever messages have not
 ``retention``    removes what nobody can need any more
-``journal``      the rows behind it, ``schema`` their tables, ``messages`` what is sent, ``watch`` how a request waits
+``journal``      writes the rows behind it, ``records`` reads them, ``schema`` their tables
+``messages``     what is sent, ``watch`` how a request waits
 ``limits``, ``errors``, ``database``: time limits, what can go wrong, connection settings
 
 Import rule: this package knows SQLAlchemy and Celery. It imports no Flask, no service, and none of the packages beside
@@ -29,8 +30,8 @@ from atomic_commit.errors import (
     Missing,
     Refused,
 )
-from atomic_commit.journal import IdempotencyKey, State, TransactionRecord
 from atomic_commit.limits import Limits
+from atomic_commit.records import IdempotencyKey, State, TransactionRecord
 
 __all__ = [
     "AtomicCommit",

@@ -20,15 +20,15 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
-from atomic_commit import journal
+from atomic_commit import journal, records
 from atomic_commit.database import told_apart
 from atomic_commit.declare import TransactionKind, Values
 from atomic_commit.errors import AtomicCommitError, Conflict, Impossible, KeyReused, Lost, is_lost
-from atomic_commit.journal import IdempotencyKey, Outcome, State, TransactionRecord
 from atomic_commit.limits import Limits
 from atomic_commit.messages import Messages
 from atomic_commit.participant import Answer, HandedOn
 from atomic_commit.points import reach
+from atomic_commit.records import IdempotencyKey, Outcome, State, TransactionRecord
 from atomic_commit.votes import Ballot, Cause, Decision, Situation, deciding_ballot, decision_of, no_ballot
 
 log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class Coordinator:
 
     def _joined(self, key: IdempotencyKey) -> TransactionRecord | None:
         with told_apart(), Session(self._engine) as session:
-            earlier = journal.read_by_key(session, key)
+            earlier = records.read_by_key(session, key)
         if earlier and earlier.fingerprint != key.fingerprint:
             raise KeyReused("This Idempotency-Key was used before with another request.")
         return earlier
@@ -331,7 +331,7 @@ class Coordinator:
             return self._in(session, transaction)
 
     def _in(self, session: Session, transaction: UUID) -> TransactionRecord:
-        record = journal.read(session, transaction)
+        record = records.read(session, transaction)
         if record is None:
             raise Impossible(f"transaction {transaction} is not in this journal")
         return record

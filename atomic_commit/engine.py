@@ -11,16 +11,16 @@ from celery import Celery
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from atomic_commit import journal
+from atomic_commit import records
 from atomic_commit.coordinator import Coordinator
 from atomic_commit.database import told_apart
 from atomic_commit.declare import BranchDeclaration, Branches, TransactionKind, Values
 from atomic_commit.errors import Conflict, Fenced, Lost, Refused
-from atomic_commit.journal import IdempotencyKey, State, TransactionRecord
 from atomic_commit.limits import Limits
 from atomic_commit.messages import Messages
 from atomic_commit.names import Gid, task_name
 from atomic_commit.participant import Answer, HandedOn, Participant
+from atomic_commit.records import IdempotencyKey, State, TransactionRecord
 from atomic_commit.recovery import Sweeper
 from atomic_commit.watch import DecisionWatch
 
@@ -88,7 +88,7 @@ class AtomicCommit:
     def find(self, transaction: UUID) -> TransactionRecord | None:
         """The transaction, if this service coordinates it."""
         with told_apart(), Session(self._engine) as session:
-            return journal.read(session, transaction)
+            return records.read(session, transaction)
 
     # ---- what its workers run
 

@@ -15,10 +15,10 @@ from celery.result import AsyncResult
 from celery.states import READY_STATES
 
 from atomic_commit.away import Away
-from atomic_commit.journal import BranchRecord, Outcome, TransactionRecord
 from atomic_commit.names import Gid, branch_queue, outcome_queue, service_of, task_name
 from atomic_commit.participant import HandedOn
 from atomic_commit.points import reach
+from atomic_commit.records import BranchRecord, Outcome, TransactionRecord
 from atomic_commit.unsubscribed import unsubscribed
 from atomic_commit.votes import Ballot, ballot_of
 

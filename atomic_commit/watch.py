@@ -17,7 +17,7 @@ from uuid import UUID
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from atomic_commit import journal
+from atomic_commit import records
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class DecisionWatch:
 
     def _wake(self, asked: list[UUID]) -> None:
         with Session(self._engine) as session:
-            decided = journal.decided_among(session, asked)
+            decided = records.decided_among(session, asked)
         with self._lock:
             for transaction, settled in decided.items():
                 for waiter in list(self._waiting.get(transaction, ())):

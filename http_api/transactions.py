@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from marshmallow import fields, validate
 from sqlalchemy.orm import Session
 
-from atomic_commit import AtomicCommit, TransactionRecord, journal
-from atomic_commit.journal import BranchRecord
+from atomic_commit import AtomicCommit, State, TransactionRecord, records
 from atomic_commit.names import branch_queue, service_of
+from atomic_commit.records import BranchRecord
 from atomic_commit.schema import transactions as table
 from http_api.paging import page
 from http_api.problems import ProblemError
@@ -91,7 +91,7 @@ def as_json(record: TransactionRecord, atomic: AtomicCommit) -> dict[str, Any]:
         "deadline": record.deadline,
         "decided_at": record.decided_at,
         "settled_at": record.settled_at,
-        "cause": record.cause if record.state is not journal.State.COMMITTED else None,
+        "cause": record.cause if record.state is not State.COMMITTED else None,
         "error": record.error,
         "branches": [_branch(branch, record, atomic) for branch in record.branches],
     }
@@ -135,7 +135,7 @@ def transactions_blueprint(atomic: AtomicCommit, engine: sa.Engine) -> Blueprint
                 args=args,
                 newest_first=True,
             )
-            found = {r.id: r for r in journal.read_all(session, sa.select(table).where(table.c.id.in_(ids)))}
+            found = {r.id: r for r in records.read_all(session, sa.select(table).where(table.c.id.in_(ids)))}
         response = flask.jsonify([as_json(found[id], atomic) for id in ids])
         response.headers.update(headers)
         return response

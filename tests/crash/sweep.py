@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-from atomic_commit import journal
+from atomic_commit import records
 from atomic_commit.messages import Messages
 from celery_config import create_celery
 from celery_config.factory import APP_NAME
@@ -104,7 +104,7 @@ class Sweep:
 
     def _record(self, engine: Any, answer: Answer) -> Any:
         with Session(engine) as session:
-            return journal.read(session, answer.body["transaction"]["id"])
+            return records.read(session, answer.body["transaction"]["id"])
 
     @contextmanager
     def _armed(self, injection: Injection):

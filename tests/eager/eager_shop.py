@@ -26,9 +26,9 @@ from kombu.exceptions import OperationalError as BrokerAway
 from werkzeug.test import TestResponse
 
 from atomic_commit import AtomicCommit, Limits, TransactionRecord
-from atomic_commit.journal import State
 from atomic_commit.messages import Messages
 from atomic_commit.names import Gid, service_of
+from atomic_commit.records import State
 from celery_config.queues import SERVICES
 from orders_service import create_app as create_orders
 from products_service import create_app as create_products

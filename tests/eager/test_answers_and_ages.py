@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from atomic_commit import Conflict, Limits, coordinator, journal
+from atomic_commit.records import Outcome
 from atomic_commit.retention import remove_old
 
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
@@ -91,7 +92,7 @@ def test_a_publisher_whose_attempt_was_given_up_meanwhile_sends_nothing_and_alar
         if point == "attempt.after_commit":
             with Session(shop.engines["users"]) as session, session.begin():
                 journal.record_retry(session, removal.id, 1, None, 0.0, failed=False)
-                journal.record_outcomes(session, removal.id, 1, journal.Outcome.ROLLBACK, ())
+                journal.record_outcomes(session, removal.id, 1, Outcome.ROLLBACK, ())
 
     with monkeypatch.context() as patched:
         patched.setattr(coordinator, "reach", give_up)

@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session
 
 from atomic_commit import Conflict, Fenced, Impossible, Missing, Refused, TransactionRecord, journal
 from atomic_commit.declare import BranchDeclaration
-from atomic_commit.journal import State
 from atomic_commit.names import Gid
 from atomic_commit.participant import Answer
+from atomic_commit.records import State
 
 EVERYWHERE = ("users", "products", "orders")
 
