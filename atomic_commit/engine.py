@@ -54,7 +54,7 @@ class AtomicCommit:
     ) -> None:
         limits = limits or Limits.from_environment()
         self.service, self._app_name, self._engine = service, app_name, engine
-        self.messages = Messages(celery, app_name, service)
+        self.messages = Messages(celery, app_name, service, limits.message_lifetime)
         self.participant = Participant(engine, limits, self.messages.result_of)
         self.coordinator = Coordinator(engine, self.messages, kinds, limits)
         self.sweeper = Sweeper(engine, self.coordinator, limits)

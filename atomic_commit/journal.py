@@ -27,6 +27,10 @@ def _in(seconds: float) -> Any:
     return _now + sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
+#: Whatever moves a transaction on shows that it is no hopeless case.
+_PROGRESS: dict[str, Any] = {"looks": 0, "failures": 0, "quarantined_at": None}
+
+
 # ---- begin and dispatch
 
 
@@ -116,7 +120,7 @@ def mark_dispatched(session: Session, transaction: UUID, attempt: int, *, patien
         session,
         update(table)
         .where(_undecided(transaction, attempt), ~table.c.dispatched, ~sa.exists(owed))
-        .values(dispatched=True, patience_until=_in(patience), next_look_at=_in(look_after), looks=0, failures=0),
+        .values(dispatched=True, patience_until=_in(patience), next_look_at=_in(look_after), **_PROGRESS),
     )
 
 
@@ -148,9 +152,8 @@ def record_decision(
             cause=cause,
             decided_at=_now,
             next_look_at=_in(look_after),
-            looks=0,
-            failures=0,
             dispatched=True,
+            **_PROGRESS,
         ),
     )
 
@@ -176,8 +179,7 @@ def record_retry(
             dispatched=False,
             cause=cause,
             next_look_at=_in(pause),
-            looks=0,
-            failures=0,
+            **_PROGRESS,
         ),
     )
 
@@ -230,7 +232,7 @@ def record_settled(session: Session, transaction: UUID) -> bool:
             table.c.settled_at.is_(None),
             ~sa.exists(owed),
         )
-        .values(settled_at=_now, next_look_at=None, error=None),
+        .values(settled_at=_now, next_look_at=None, error=None, quarantined_at=None),
     )
 
 
@@ -288,6 +290,21 @@ def record_quarantine(session: Session, transaction: UUID, error: str) -> None:
         update(table)
         .where(table.c.id == transaction, table.c.settled_at.is_(None))
         .values(quarantined_at=_now, next_look_at=None, error=error)
+    )
+
+
+def release(session: Session, transaction: UUID) -> bool:
+    """Let recovery take up a transaction that was put aside. False for one that is not quarantined. The decision, and
+    what was answered, stay as they are.
+
+    It is due since it was put aside: after a long time recovery sees that nobody was there to listen, and holds the
+    silence of that time neither against its branches nor against its deadline.
+    """
+    return _changed(
+        session,
+        update(table)
+        .where(table.c.id == transaction, table.c.quarantined_at.is_not(None), table.c.settled_at.is_(None))
+        .values(next_look_at=table.c.quarantined_at, **_PROGRESS),
     )
 
 

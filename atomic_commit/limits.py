@@ -8,6 +8,8 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+_LONGEST_LIFETIME = 40 * 86400.0
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -25,7 +27,8 @@ class Limits:
     ``unwatched``: a look that is overdue by more than this proves that no outcome worker was alive; silence in that
     time is not held against the branches.
     ``failed_attempts``: how often a branch that fails with an unexpected error is tried.
-    ``keep_transactions``, ``keep_branch_rows``: ages at which settled transactions and branch rows are removed.
+    ``keep_transactions``, ``keep_branch_rows``: ages at which settled transactions and branch rows are removed. The
+    same in every service, because one's messages meet the other's branch rows; ``retention`` says what depends on them.
     ``quarantine_after``: unexpected errors without progress before a transaction is put aside.
     """
 
@@ -49,6 +52,11 @@ class Limits:
             value = getattr(self, field.name)
             if value <= 0 or not math.isfinite(value):
                 raise ValueError(f"ATOMIC_{field.name.upper()} must be a finite number above 0, not {value}")
+        if self.keep_branch_rows < 2 * (self.keep_transactions + self.deadline):
+            raise ValueError(
+                f"ATOMIC_KEEP_BRANCH_ROWS={self.keep_branch_rows} must be at least twice the sum of"
+                f" ATOMIC_KEEP_TRANSACTIONS={self.keep_transactions} and ATOMIC_DEADLINE={self.deadline}"
+            )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Limits:
@@ -62,6 +70,12 @@ class Limits:
                 except ValueError:
                     raise ValueError(f"{variable}={text!r} is not a number") from None
         return cls(**chosen)  # type: ignore[arg-type]
+
+    @property
+    def message_lifetime(self) -> float:
+        """Seconds after which nobody acts on a message any more: well before the branch row that would refuse it goes.
+        (Not more than RabbitMQ can count, which is 2³² milliseconds.)"""
+        return min(self.keep_branch_rows / 2, _LONGEST_LIFETIME)
 
     def patience_after(self, silent_attempts: int) -> float:
         """Seconds of silence that an attempt is granted after so many that were silent."""

@@ -7,6 +7,7 @@ sending never raises; it says whether the broker took the message.
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from typing import Any, cast
 
 from celery import Celery, chain
@@ -28,8 +29,10 @@ log = logging.getLogger(__name__)
 class Messages:
     """What one service sends, as the coordinator `service` of the application `app_name`."""
 
-    def __init__(self, celery: Celery, app_name: str, service: str) -> None:
+    def __init__(self, celery: Celery, app_name: str, service: str, lifetime: float) -> None:
+        """`lifetime`: seconds after which a message is dropped rather than acted on; ``retention`` says why."""
         self._celery, self._app_name, self.service = celery, app_name, service
+        self._lifetime = timedelta(seconds=lifetime)
         self._broker, self._backend = Away("the broker"), Away("the result backend")
 
     def gid(self, record: TransactionRecord, branch: BranchRecord) -> Gid:
@@ -123,6 +126,7 @@ class Messages:
             kwargs={"transaction": str(record.id), "attempt": record.attempt},
             task_id=branch.task_id,
             queue=branch_queue(service_of(branch.name)),
+            expires=self._end(record),
             link_error=[review.clone()],
         )
 
@@ -135,8 +139,14 @@ class Messages:
             kwargs=which,
             task_id=f"{self.gid(record, branch)}:{verb}",
             queue=outcome_queue(participant),
+            expires=self._end(record),
             link=[self._own("acknowledge", which, task_id=f"{self.gid(record, branch)}:acknowledge")],
         )
+
+    def _end(self, record: TransactionRecord) -> str:
+        """When the message is too old, as Celery writes it. By when the rows were read and not by when it is sent: a
+        sender that was stopped in between sends what is too old already, and later links of a chain get no new time."""
+        return (record.read_at + self._lifetime).isoformat()
 
     def _own(self, verb: str, kwargs: dict[str, Any], **options: Any) -> Signature:
         immutable = bool(options.pop("immutable", False))

@@ -94,6 +94,11 @@ class TransactionRecord:
     branches: tuple[BranchRecord, ...] = field(default=())
 
     @property
+    def quarantined(self) -> bool:
+        """Whether it is put aside until a person has looked at it."""
+        return self.quarantined_at is not None and self.settled_at is None
+
+    @property
     def decided(self) -> bool:
         return self.state is not State.PREPARING
 
@@ -153,6 +158,16 @@ def read_all(session: Session, statement: sa.Select[Any]) -> list[TransactionRec
         ).mappings():
             branches[row["transaction_id"]].append(_branch_record(row))
     return [_transaction_record(row, branches[row["id"]]) for row in found]
+
+
+def not_settled(
+    session: Session, *conditions: sa.ColumnElement[bool], older_than: float = 0.0, limit: int
+) -> list[TransactionRecord]:
+    """What is undecided, owed or quarantined, the oldest first; of it what meets the `conditions` on the transactions
+    table and was accepted more than `older_than` seconds ago."""
+    old_enough = table.c.created_at <= func.now() - func.make_interval(0, 0, 0, 0, 0, 0, older_than)
+    statement = select(table).where(table.c.settled_at.is_(None), old_enough, *conditions)
+    return read_all(session, statement.order_by(table.c.created_at, table.c.id).limit(limit))
 
 
 def decided_among(session: Session, ids: Sequence[UUID]) -> dict[UUID, bool]:

@@ -64,6 +64,7 @@ class TransactionSchema(ma.Schema):
     deadline = Timestamp()
     decided_at = Timestamp(allow_none=True)
     settled_at = Timestamp(allow_none=True)
+    quarantined_at = Timestamp(allow_none=True, metadata={"description": "since when it waits for a person"})
     cause = fields.Nested(CauseSchema, allow_none=True)
     error = fields.String(allow_none=True, metadata={"description": "the last trouble, while it is not settled"})
     branches = fields.List(fields.Nested(BranchSchema))
@@ -71,6 +72,10 @@ class TransactionSchema(ma.Schema):
 
 class TransactionArgs(PageArgs):
     state = fields.String(validate=validate.OneOf(STATES), metadata={"description": "only those in this state"})
+    settled = fields.String(
+        validate=validate.OneOf(["true", "false"]),
+        metadata={"description": "false: only those that are undecided, owed to a participant, or quarantined"},
+    )
 
 
 def url_of(transaction: uuid.UUID) -> str:
@@ -83,7 +88,7 @@ def as_json(record: TransactionRecord, atomic: AtomicCommit) -> dict[str, Any]:
         "id": record.id,
         "url": url_of(record.id),
         "kind": record.kind,
-        "state": "quarantined" if record.quarantined_at else str(record.state),
+        "state": "quarantined" if record.quarantined else str(record.state),
         "decision": str(record.state) if record.decided else None,
         "attempt": record.attempt,
         "settled": record.settled_at is not None,
@@ -91,6 +96,7 @@ def as_json(record: TransactionRecord, atomic: AtomicCommit) -> dict[str, Any]:
         "deadline": record.deadline,
         "decided_at": record.decided_at,
         "settled_at": record.settled_at,
+        "quarantined_at": record.quarantined_at,
         "cause": record.cause if record.state is not State.COMMITTED else None,
         "error": record.error,
         "branches": [_branch(branch, record, atomic) for branch in record.branches],
@@ -130,7 +136,7 @@ def transactions_blueprint(atomic: AtomicCommit, engine: sa.Engine) -> Blueprint
         with Session(engine) as session:
             ids, headers = page(
                 session,
-                sa.select(table.c.id).where(*_of_state(args.get("state"))),
+                sa.select(table.c.id).where(*_of_state(args.get("state")), *_settled(args.get("settled"))),
                 key=(table.c.created_at, table.c.id),
                 args=args,
                 newest_first=True,
@@ -157,8 +163,14 @@ def transactions_blueprint(atomic: AtomicCommit, engine: sa.Engine) -> Blueprint
 
 
 def _of_state(state: str | None) -> list[Any]:
+    """Where nothing can be settled the condition says so: that is what the index of the unsettled is found by."""
     if state is None:
         return []
     if state == "quarantined":
-        return [table.c.quarantined_at.is_not(None)]
-    return [table.c.state == state, table.c.quarantined_at.is_(None)]
+        return [table.c.quarantined_at.is_not(None), table.c.settled_at.is_(None)]
+    unsettled = [table.c.settled_at.is_(None)] if state == State.PREPARING else []
+    return [table.c.state == state, table.c.quarantined_at.is_(None), *unsettled]
+
+
+def _settled(settled: str | None) -> list[Any]:
+    return {None: [], "true": [table.c.settled_at.is_not(None)], "false": [table.c.settled_at.is_(None)]}[settled]

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-from atomic_commit import records
+from atomic_commit import Limits, records
 from atomic_commit.messages import Messages
 from celery_config import create_celery
 from celery_config.factory import APP_NAME
@@ -90,7 +90,7 @@ class Sweep:
         service = "users" if scene.injection.kind == "remove_user" else "orders"
         celery = create_celery(service)
         celery.conf.update(broker_url=self.shop.broker_url, result_backend=self.shop.result_backend_url)
-        messages = Messages(celery, APP_NAME, service)
+        messages = Messages(celery, APP_NAME, service, Limits().message_lifetime)
         engine = create_engine(self.shop.admin_url(service))
         try:
             messages.send_attempt(self._record(engine, answer))

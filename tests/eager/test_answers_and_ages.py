@@ -1,4 +1,4 @@
-"""Answers that are lost or come together, publishers that are overtaken, and rows that grow old."""
+"""Answers that are lost or come together, and publishers that are overtaken."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from typing import Any
 
 import psycopg2
 import pytest
-import sqlalchemy as sa
 from eager_shop import Shop
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from atomic_commit import Conflict, Limits, coordinator, journal
+from atomic_commit import Conflict, coordinator, journal
 from atomic_commit.records import Outcome
-from atomic_commit.retention import remove_old
 
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
 
@@ -101,32 +99,6 @@ def test_a_publisher_whose_attempt_was_given_up_meanwhile_sends_nothing_and_alar
         assert atomic.coordinator.look(removal.id)
     shop.recover()
     assert shop.status_of_user(user) is None
-
-
-# ---- retention
-
-
-def test_settled_transactions_go_when_they_are_old_and_their_branch_rows_only_later(shop: Shop, user: int) -> None:
-    shop.remove_user(user).expect(200)
-    count = "SELECT count(*) FROM "
-    remove_old(shop.engines["users"], Limits(keep_transactions=0.001, keep_branch_rows=0.001))
-    remove_old(shop.engines["orders"], Limits(keep_transactions=0.001, keep_branch_rows=0.001))
-    assert shop.query("users", count + "transactions") == [(0,)]
-    assert shop.query("users", count + "transaction_branches") == [(0,)]
-    assert shop.query("orders", count + "branch_rows") == [(1,)], "however it is set, it outlives its transaction"
-    with shop.engines["orders"].begin() as connection:
-        connection.execute(sa.text("UPDATE branch_rows SET created_at = now() - interval '31 days'"))
-    assert remove_old(shop.engines["orders"], Limits()) == 1
-    assert shop.query("orders", count + "branch_rows") == [(0,)]
-
-
-def test_what_is_not_settled_is_kept_however_old_it_is(shop: Shop, user: int) -> None:
-    removal = shop.begin("users", "remove_user", user_id=user)
-    with shop.engines["users"].begin() as connection:
-        connection.execute(sa.text("UPDATE transactions SET created_at = now() - interval '1 year'"))
-    assert remove_old(shop.engines["users"], Limits(keep_transactions=0.001)) == 0
-    assert not shop.record("users", removal.id).decided
-    shop.recover()
 
 
 # ---- patience

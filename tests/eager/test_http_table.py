@@ -35,6 +35,7 @@ TRANSACTION_MEMBERS = {
     "deadline",
     "decided_at",
     "settled_at",
+    "quarantined_at",
     "cause",
     "error",
     "branches",

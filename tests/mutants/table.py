@@ -226,10 +226,24 @@ MUTANTS = (
         _AGES + "test_a_publisher_whose_attempt_was_given_up_meanwhile_sends_nothing_and_alarms_nobody",
     ),
     Mutant(
-        "branch rows outlive their transaction",
+        "branch rows outlive every message",
+        "atomic_commit/limits.py",
+        "        if self.keep_branch_rows < 2 * (self.keep_transactions + self.deadline):",
+        "        if False:",
+        "unit/test_limits.py::test_branch_rows_that_could_go_before_the_last_message_are_refused",
+    ),
+    Mutant(
+        "a message carries its end",
+        "atomic_commit/messages.py",
+        "            queue=branch_queue(service_of(branch.name)),\n            expires=self._end(record),\n",
+        "            queue=branch_queue(service_of(branch.name)),\n",
+        "eager/test_retention.py::test_a_tombstone_outlives_every_message_that_could_bring_a_late_prepare",
+    ),
+    Mutant(
+        "what is not settled is never removed",
         "atomic_commit/retention.py",
-        "max(limits.keep_branch_rows, limits.keep_transactions + limits.deadline)",
-        "limits.keep_branch_rows",
-        _AGES + "test_settled_transactions_go_when_they_are_old_and_their_branch_rows_only_later",
+        '" AND settled_at < now() - make_interval(secs => :age)"',
+        '""',
+        "eager/test_retention.py::test_what_is_not_settled_is_kept_with_its_branches_however_old_it_is",
     ),
 )

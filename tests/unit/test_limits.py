@@ -60,3 +60,35 @@ def test_pauses_grow_and_stay_between_half_and_all_of_their_ceiling() -> None:
 
 def test_rivals_do_not_pause_in_step() -> None:
     assert len({Limits().pause(3) for _ in range(50)}) > 1
+
+
+@pytest.mark.parametrize(
+    ("transactions", "rows", "deadline"),
+    [(7 * 86400, 7 * 86400, 600), (7 * 86400, 14 * 86400, 600), (10, 1219, 600), (10, 30, 600), (10, 30, 5.5)],
+)
+def test_branch_rows_that_could_go_before_the_last_message_are_refused(
+    transactions: float, rows: float, deadline: float
+) -> None:
+    given = {
+        "ATOMIC_KEEP_TRANSACTIONS": str(transactions),
+        "ATOMIC_KEEP_BRANCH_ROWS": str(rows),
+        "ATOMIC_DEADLINE": str(deadline),
+    }
+    with pytest.raises(ValueError, match="ATOMIC_KEEP_BRANCH_ROWS") as refusal:
+        Limits.from_environment(given)
+    assert all(variable in str(refusal.value) for variable in given)
+
+
+def test_ages_that_are_far_enough_apart_are_taken() -> None:
+    limits = Limits(keep_transactions=10, keep_branch_rows=1220, deadline=600)
+    assert limits.message_lifetime == 610
+
+
+def test_a_message_lives_longer_than_the_deadline_and_ends_well_before_the_branch_row() -> None:
+    for limits in (
+        Limits(),
+        Limits(keep_branch_rows=365 * 86400.0),
+        Limits(keep_transactions=1, keep_branch_rows=1300),
+    ):
+        assert limits.deadline < limits.message_lifetime <= limits.keep_branch_rows / 2
+        assert limits.message_lifetime * 1000 < 2**32, "what RabbitMQ can count"

@@ -1,0 +1,223 @@
+"""Rows that grow old: what is removed, in which order, and what never is."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+from uuid import UUID
+
+import pytest
+from eager_shop import LIMITS, Shop
+
+from atomic_commit import Fenced, Limits
+from atomic_commit.participant import Answer
+from atomic_commit.retention import remove_old
+
+DAY = 86400.0
+AGES = Limits(keep_transactions=7 * DAY, keep_branch_rows=30 * DAY)
+
+
+def grown_older(shop: Shop, seconds: float) -> None:
+    """Every moment in every journal, and every branch row, is so much longer ago."""
+    for service in ("users", "products", "orders"):
+        for table in ("transactions", "transaction_branches", "branch_rows"):
+            moments = [
+                name
+                for (name,) in shop.query(
+                    service,
+                    "SELECT column_name FROM information_schema.columns WHERE table_name = :t"
+                    " AND data_type = 'timestamp with time zone'",
+                    t=table,
+                )
+            ]
+            moved = ", ".join(f"{name} = {name} - make_interval(secs => :by)" for name in moments)
+            shop.query(service, f"UPDATE {table} SET {moved}", by=seconds)
+
+
+def clean(shop: Shop) -> int:
+    """Retention in all three services, until there is no more to remove."""
+    removed = 0
+    for service in ("users", "products", "orders"):
+        while now := remove_old(shop.engines[service], AGES):
+            removed += now
+    return removed
+
+
+def kept(shop: Shop) -> dict[str, int]:
+    """How many rows are left: of journals, of their branches, and of branch rows in the participants."""
+    tables = ("transactions", "transaction_branches", "branch_rows")
+    return {
+        table: sum(shop.query(s, f"SELECT count(*) FROM {table}")[0][0] for s in ("users", "products", "orders"))
+        for table in tables
+    }
+
+
+def test_a_settled_transaction_goes_with_its_branches_when_it_is_old_and_the_branch_rows_only_much_later(
+    shop: Shop, user: int
+) -> None:
+    shop.remove_user(user).expect(200)
+    whole = {"transactions": 1, "transaction_branches": 2, "branch_rows": 2}
+    assert kept(shop) == whole
+    grown_older(shop, 6.9 * DAY)
+    assert clean(shop) == 0
+    assert kept(shop) == whole
+    grown_older(shop, 0.2 * DAY)
+    clean(shop)
+    assert kept(shop) == {"transactions": 0, "transaction_branches": 0, "branch_rows": 2}
+    grown_older(shop, 22.8 * DAY)
+    assert clean(shop) == 0
+    grown_older(shop, 0.2 * DAY)
+    assert clean(shop) == 2
+    assert kept(shop) == {"transactions": 0, "transaction_branches": 0, "branch_rows": 0}
+
+
+def test_the_age_of_a_transaction_counts_from_when_it_was_settled_not_from_when_it_was_accepted(
+    shop: Shop, user: int
+) -> None:
+    removal = shop.begin("users", "remove_user", user_id=user)
+    grown_older(shop, 8 * DAY)
+    shop.recover()
+    assert clean(shop) == 0
+    assert shop.record("users", removal.id).settled_at
+
+
+def test_a_young_transaction_is_kept_where_an_old_one_goes(shop: Shop, user: int) -> None:
+    shop.remove_user(shop.add_user("Grace")).expect(200)
+    grown_older(shop, 8 * DAY)
+    young = shop.remove_user(user).expect(200).json["transaction"]["id"]
+    clean(shop)
+    assert [t["id"] for t in shop.get("users", "/transactions")] == [young]
+
+
+@pytest.mark.loud
+@pytest.mark.leaves("undecided", "prepared", "unbalanced")
+@pytest.mark.parametrize("what", ["undecided", "prepared", "owed", "quarantined"])
+def test_what_is_not_settled_is_kept_with_its_branches_however_old_it_is(shop: Shop, user: int, what: str) -> None:
+    removal = shop.begin("users", "remove_user", user_id=user)
+    coordinator = shop.atomic("users").coordinator
+    if what != "undecided":
+        handed_on = shop.prepare_all(removal)
+    if what in ("owed", "quarantined"):
+        with shop.post.loses():
+            coordinator.decide(removal.id, 1, handed_on)
+    if what == "quarantined":
+        coordinator.quarantine(removal.id, "a person has to look")
+    before = kept(shop)
+    assert before == {"transactions": 1, "transaction_branches": 2, "branch_rows": 0}
+    grown_older(shop, 400 * DAY)
+    assert clean(shop) == 0
+    assert kept(shop) == before
+    assert len(shop.prepared()) == (0 if what == "undecided" else 2)
+
+
+def test_more_rows_than_one_batch_takes_all_go(shop: Shop) -> None:
+    shop.query(
+        "users",
+        "INSERT INTO transactions"
+        ' (id, kind, state, attempt, dispatched, "values", created_at, deadline, patience_until, settled_at)'
+        " SELECT gen_random_uuid(), 'remove_user', 'committed', 1, true, '{}', at, at, at, at"
+        " FROM (SELECT now() - interval '8 days' AS at FROM generate_series(1, 2500)) AS made",
+    )
+    assert [remove_old(shop.engines["users"], AGES) for _ in range(4)] == [1000, 1000, 500, 0]
+
+
+def test_a_row_that_somebody_holds_is_left_for_the_next_pass_and_nobody_waits(shop: Shop, user: int) -> None:
+    shop.remove_user(user).expect(200)
+    grown_older(shop, 8 * DAY)
+    with shop.locked("users", "SELECT 1 FROM transactions FOR UPDATE"):
+        assert remove_old(shop.engines["users"], AGES) == 0
+    assert remove_old(shop.engines["users"], AGES) == 1
+
+
+# ---- a late prepare
+
+
+def sent(shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[Any]]:
+    """A removal, and the messages that its coordinator has published for its first attempt and for the abort."""
+    carried: list[Any] = []
+    monkeypatch.setattr(shop.post, "carry", lambda messages, signature: carried.append(signature) or True)
+    removal = shop.atomic("users").begin("remove_user", {"user_id": user})
+    shop.atomic("users").coordinator.abort(removal, ())
+    shop.atomic("users").coordinator.send_outcomes(removal.id)
+    monkeypatch.undo()
+    return removal, carried
+
+
+def test_a_tombstone_outlives_every_message_that_could_bring_a_late_prepare(
+    shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the end that each message carries, whether or not the transaction is settled by then."""
+    removal, carried = sent(shop, user, monkeypatch)
+    chain, *outcomes = carried
+    for gid in shop.gids(removal):
+        assert shop.participant_of(gid).rollback(gid) is Answer.ROLLED_BACK
+    [(tombstone,)] = shop.query("orders", "SELECT created_at FROM branch_rows")
+    removed_at = tombstone + dt.timedelta(seconds=LIMITS.keep_branch_rows)
+    links = [link for link in chain.tasks if "decide" not in link.task]
+    assert len(links) == 2
+    assert len(outcomes) == 2
+    for message in (*links, *outcomes):
+        end = dt.datetime.fromisoformat(message.options["expires"])
+        assert end < removed_at - dt.timedelta(seconds=LIMITS.keep_branch_rows / 2) + dt.timedelta(minutes=1), message
+        assert end > tombstone + dt.timedelta(seconds=LIMITS.deadline), "a message lives as long as it may be wanted"
+    shop.recover()
+
+
+def test_a_sender_that_was_stopped_in_between_sends_what_is_too_old_already(
+    shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removal, _ = sent(shop, user, monkeypatch)
+    carried: list[Any] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(shop.post, "carry", lambda messages, signature: carried.append(signature) or True)
+        shop.atomic("users").messages.send_attempt(removal)
+        shop.atomic("users").messages.send_attempt(removal)
+    first, second = ([link.options.get("expires") for link in chain.tasks] for chain in carried)
+    assert first == second, "the end goes by the rows, not by when it is sent"
+    shop.recover()
+
+
+def test_a_late_prepare_is_refused_while_the_tombstone_stands_also_after_its_transaction_was_removed(
+    shop: Shop, user: int
+) -> None:
+    removal = shop.begin("users", "remove_user", user_id=user)
+    shop.deadline_passes()
+    shop.recover()
+    grown_older(shop, 29 * DAY)
+    clean(shop)
+    assert kept(shop) == {"transactions": 0, "transaction_branches": 0, "branch_rows": 2}
+    for gid in shop.gids(removal):
+        with pytest.raises(Fenced):
+            shop.prepare(gid, {"prepared": [], "values": {"user_id": user, "quantities": []}})
+    assert shop.prepared() == []
+
+
+def test_a_rollback_repeated_after_the_tombstone_has_gone_fences_again(shop: Shop, user: int) -> None:
+    removal = shop.begin("users", "remove_user", user_id=user)
+    shop.deadline_passes()
+    shop.recover()
+    grown_older(shop, 31 * DAY)
+    clean(shop)
+    assert kept(shop)["branch_rows"] == 0
+    orders, _ = shop.gids(removal)
+    assert shop.participant_of(orders).rollback(orders) is Answer.ROLLED_BACK
+    with pytest.raises(Fenced):
+        shop.prepare(orders, {"prepared": [], "values": {"user_id": user}})
+
+
+@pytest.mark.loud
+@pytest.mark.leaves("unsettled", "unbalanced")
+def test_a_commit_repeated_after_its_proof_has_gone_is_loud_and_never_taken_for_done(shop: Shop, user: int) -> None:
+    """As where every outcome worker of the coordinator was down for a month right after the commit."""
+    removal = shop.begin("users", "remove_user", user_id=user)
+    handed_on = shop.prepare_all(removal)
+    with shop.post.loses():
+        shop.atomic("users").coordinator.decide(removal.id, 1, handed_on)
+    for gid in shop.gids(removal):
+        assert shop.participant_of(gid).commit(gid) is Answer.COMMITTED
+    grown_older(shop, 31 * DAY)
+    clean(shop)
+    shop.sweep()
+    transaction = shop.transaction("users", removal.id)
+    assert (transaction["state"], transaction["decision"]) == ("quarantined", "committed"), transaction
+    assert UUID(transaction["id"]) == removal.id
