@@ -1,4 +1,4 @@
-"""``python -m orders_service api | worker | outcome-worker | migrate``"""
+"""``python -m orders_service api | worker | outcome-worker | migrate | transactions | release | in-doubt``"""
 
 import sys
 

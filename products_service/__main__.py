@@ -1,4 +1,4 @@
-"""``python -m products_service api | worker | outcome-worker | migrate``"""
+"""``python -m products_service api | worker | outcome-worker | migrate | transactions | release | in-doubt``"""
 
 import sys
 

@@ -9,6 +9,14 @@ import warnings
 from collections.abc import Sequence
 
 from atomic_commit.names import branch_queue, outcome_queue
+from service_roles import operator
+
+_ROLES = {
+    "api": "serve HTTP",
+    "worker": "run the branches of other services' transactions",
+    "outcome-worker": "decide, commit, roll back and recover",
+    "migrate": "bring the database to the newest version",
+}
 
 #: The port that each API listens on unless PORT says otherwise.
 _PORTS = {"users": "5001", "products": "5002", "orders": "5003"}
@@ -27,8 +35,12 @@ def main(package: str, arguments: Sequence[str] | None = None) -> int:
     Returns an exit code, when the role is over.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {package}", description=f"Start {package}.")
-    parser.add_argument("role", choices=("api", "worker", "outcome-worker", "migrate"))
-    role = parser.parse_args(arguments).role
+    roles = parser.add_subparsers(dest="role", required=True, metavar="ROLE")
+    for name, what in _ROLES.items():
+        roles.add_parser(name, help=what)
+    operator.add_roles(roles)
+    chosen = parser.parse_args(arguments)
+    role = chosen.role
     if not os.environ.get("DATABASE_URL"):
         print(
             f"{package} {role}: DATABASE_URL is not set; for example postgresql://user:password@host:5432/database",
@@ -39,6 +51,8 @@ def main(package: str, arguments: Sequence[str] | None = None) -> int:
         from service_roles.migrate import upgrade
 
         return upgrade(package)
+    if role not in _ROLES:
+        return operator.run(package, chosen)
     service = package.removesuffix("_service")
     return _serve(package, service) if role == "api" else _work(package, service, role)
 

@@ -1,4 +1,4 @@
-"""``python -m users_service api | worker | outcome-worker | migrate``"""
+"""``python -m users_service api | worker | outcome-worker | migrate | transactions | release | in-doubt``"""
 
 import sys
 

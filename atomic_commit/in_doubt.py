@@ -1,0 +1,43 @@
+"""What stands prepared in a participant's database, for people. Nothing here resolves anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+from atomic_commit.names import Gid
+
+_PREPARED = text(
+    "SELECT gid, prepared, owner, extract(epoch FROM clock_timestamp() - prepared) FROM pg_prepared_xacts"
+    " WHERE database = current_database() ORDER BY prepared, gid"
+)
+
+
+@dataclass(frozen=True)
+class InDoubt:
+    """One prepared transaction. ``gid`` is None where it is not one of ours: then ``name`` is all that is known."""
+
+    name: str
+    gid: Gid | None
+    prepared_at: datetime
+    age: float
+    owner: str
+
+
+def in_doubt(connection: Connection, app_name: str) -> Sequence[InDoubt]:
+    """Every prepared transaction of this database, the oldest first."""
+    return [
+        InDoubt(name, _ours(name, app_name), prepared_at, float(age), owner)
+        for name, prepared_at, owner, age in connection.execute(_PREPARED)
+    ]
+
+
+def _ours(name: str, app_name: str) -> Gid | None:
+    try:
+        gid = Gid.parse(name)
+    except ValueError:
+        return None
+    return gid if gid.app == app_name else None

@@ -1,0 +1,220 @@
+"""What a person on call asks and does: ``python -m <service> transactions | release | in-doubt``.
+
+``transactions``  what this service coordinates and is not settled: undecided, owed to a participant, or quarantined.
+``release``       lets recovery take up a quarantined transaction again, once what was wrong with it is repaired.
+``in-doubt``      what stands prepared in this service's database, and what its coordinators say about it.
+
+Nothing here decides, commits or rolls back: that is recovery's, by the journal's rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from atomic_commit import Limits, State, TransactionRecord, journal, records
+from atomic_commit.database import engine_options
+from atomic_commit.in_doubt import InDoubt, in_doubt
+from atomic_commit.schema import transactions as table
+from celery_config.factory import APP_NAME
+from service_roles.coordinators import said_by
+from service_roles.migrate import database_url
+from service_roles.tables import age, as_table
+
+_QUARANTINED = "quarantined"
+_STATES = (*(str(state) for state in State), _QUARANTINED)
+
+
+def add_roles(roles: Any) -> None:
+    """Add the verbs of this file to the command line (`roles`: argparse's subparsers)."""
+    listing = roles.add_parser("transactions", help="list what is undecided, owed or quarantined, the oldest first")
+    listing.add_argument("--state", choices=_STATES, help="only those in this state")
+    listing.add_argument("--quarantined", dest="state", action="store_const", const=_QUARANTINED)
+    listing.add_argument("--older-than", type=_seconds, default=0.0, metavar="SECONDS", help="accepted before that")
+    listing.add_argument("--limit", type=_count, default=50, metavar="N", help="at most so many (50)")
+    listing.add_argument("--json", action="store_true", help="one JSON array, for programs")
+    listing.set_defaults(run=_transactions)
+
+    release = roles.add_parser("release", help="let recovery take up a quarantined transaction again")
+    release.add_argument("transaction", type=_uuid, metavar="TRANSACTION-ID")
+    release.set_defaults(run=_release)
+
+    prepared = roles.add_parser("in-doubt", help="list what stands prepared in this service's database")
+    prepared.add_argument(
+        "--ask",
+        nargs="+",
+        default=[],
+        metavar="URL",
+        help="services that may coordinate, for example http://127.0.0.1:5001: each is asked about each transaction",
+    )
+    prepared.set_defaults(run=_in_doubt)
+
+
+def run(package: str, arguments: argparse.Namespace) -> int:
+    """Do what the command line says. Returns an exit code; a database that says no is one line and a 1."""
+    engine = sa.create_engine(database_url(), **engine_options(Limits.from_environment(), 1))
+    try:
+        return int(arguments.run(engine, arguments))
+    except DBAPIError as error:
+        print(f"{package} {arguments.role}: {str(error.orig).strip().splitlines()[0]}", file=sys.stderr)
+        return 1
+    finally:
+        engine.dispose()
+
+
+# ---- transactions
+
+
+def _transactions(engine: sa.Engine, arguments: argparse.Namespace) -> int:
+    with Session(engine) as session:
+        found = records.not_settled(
+            session, *_of_state(arguments.state), older_than=arguments.older_than, limit=arguments.limit
+        )
+        counts = _counts(session)
+    if arguments.json:
+        print(json.dumps([_as_json(record) for record in found], indent=2))
+        return 0
+    print(counts)
+    if found:
+        heads = ("TRANSACTION", "KIND", "STATE", "ATTEMPT", "AGE", "OWED", "ERROR")
+        print(as_table(heads, [_row(record) for record in found]))
+    return 0
+
+
+def _of_state(state: str | None) -> list[sa.ColumnElement[bool]]:
+    if state is None:
+        return []
+    if state == _QUARANTINED:
+        return [table.c.quarantined_at.is_not(None)]
+    return [table.c.state == state, table.c.quarantined_at.is_(None)]
+
+
+def _counts(session: Session) -> str:
+    """One line: how many of each, and how old the oldest is."""
+    aside = table.c.quarantined_at.is_not(None)
+    undecided = table.c.state == State.PREPARING
+    groups = {"undecided": undecided & ~aside, "owed": ~undecided & ~aside, _QUARANTINED: aside}
+    oldest = sa.func.extract("epoch", sa.func.clock_timestamp() - sa.func.min(table.c.created_at))
+    columns = [sa.func.count().filter(condition) for condition in groups.values()]
+    *numbers, seconds = session.execute(sa.select(*columns, oldest).where(table.c.settled_at.is_(None))).one()
+    told = ", ".join(f"{number} {name}" for number, name in zip(numbers, groups, strict=True))
+    return told if seconds is None else f"{told}; the oldest was accepted {age(float(seconds))} ago"
+
+
+def _row(record: TransactionRecord) -> tuple[str, ...]:
+    state = str(record.state)
+    if record.quarantined_at:
+        state += f", {_QUARANTINED} for {age((record.read_at - record.quarantined_at).total_seconds())}"
+    return (
+        str(record.id),
+        record.kind,
+        state,
+        str(record.attempt),
+        age((record.read_at - record.created_at).total_seconds()),
+        ", ".join(f"{b.outcome} {b.name} (attempt {b.attempt})" for b in record.owed_branches) or "-",
+        (record.error or "-").splitlines()[0],
+    )
+
+
+def _as_json(record: TransactionRecord) -> dict[str, Any]:
+    return {
+        "id": str(record.id),
+        "kind": record.kind,
+        "state": _QUARANTINED if record.quarantined else str(record.state),
+        "decision": str(record.state) if record.decided else None,
+        "attempt": record.attempt,
+        "age": round((record.read_at - record.created_at).total_seconds(), 3),
+        "created_at": _moment(record.created_at),
+        "quarantined_at": _moment(record.quarantined_at),
+        "owed": [{"branch": b.name, "attempt": b.attempt, "outcome": str(b.outcome)} for b in record.owed_branches],
+        "error": record.error,
+    }
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z") if moment else None
+
+
+# ---- release
+
+
+def _release(engine: sa.Engine, arguments: argparse.Namespace) -> int:
+    transaction: UUID = arguments.transaction
+    with Session(engine) as session, session.begin():
+        before = records.read(session, transaction)
+        released = journal.release(session, transaction)
+    if released and before:
+        print(f"{transaction} is released; recovery takes it up again. It was put aside because: {before.error}")
+        return 0
+    if before is None:
+        print(f"nothing done: this service coordinates no transaction {transaction}", file=sys.stderr)
+    else:
+        settled = "settled" if before.settled_at else "not settled"
+        print(f"nothing done: {transaction} is not quarantined, it is {before.state} and {settled}", file=sys.stderr)
+    return 1
+
+
+# ---- in doubt
+
+
+def _in_doubt(engine: sa.Engine, arguments: argparse.Namespace) -> int:
+    found = _prepared(engine)
+    told = {each.name: said_by(engine, arguments.ask, each.gid.transaction) for each in found if each.gid}
+    still = {each.name for each in _prepared(engine)}  # some were resolved while their coordinators were asked
+    found = [each for each in found if each.name in still]
+    ours = [(each, each.gid) for each in found if each.gid]
+    print(f"{len(ours)} in doubt in this database, {len(found) - len(ours)} prepared by others")
+    if ours:
+        rows = [
+            (age(each.age), str(gid.transaction), str(gid.attempt), gid.branch, told[each.name]) for each, gid in ours
+        ]
+        print(as_table(("AGE", "TRANSACTION", "ATTEMPT", "BRANCH", "COORDINATOR"), rows))
+    _print_foreign(each for each in found if not each.gid)
+    return 0
+
+
+def _print_foreign(foreign: Iterable[InDoubt]) -> None:
+    rows = [(age(each.age), each.owner, each.name) for each in foreign]
+    if rows:
+        print("\nnot ours, never touched:")
+        print(as_table(("AGE", "OWNER", "GID"), rows))
+
+
+def _prepared(engine: sa.Engine) -> Sequence[InDoubt]:
+    with engine.connect() as connection:
+        return in_doubt(connection, APP_NAME)
+
+
+# ---- words of the command line
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a transaction id") from None
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return seconds
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 100000")
+    return int(text)
