@@ -289,6 +289,8 @@ class Coordinator:
             record = self.read(transaction)
         if not record.dispatched:
             return self._next_attempt(record)
+        if not record.current_branches:
+            raise Impossible(f"attempt {record.attempt} was dispatched, and its branches are not in the journal")
         self.decide(record.id, record.attempt)
         return True
 

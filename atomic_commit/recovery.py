@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from atomic_commit import journal
 from atomic_commit.coordinator import Coordinator
 from atomic_commit.database import told_apart
-from atomic_commit.errors import Conflict, Lost
+from atomic_commit.errors import Conflict, Impossible, Lost
 from atomic_commit.limits import Limits
 from atomic_commit.points import reach
 from atomic_commit.retention import remove_old
@@ -103,6 +103,8 @@ class Sweeper:
                 return self._coordinator.look(transaction, unwatched=overdue > self._limits.unwatched)
         except (Conflict, Lost) as error:
             log.warning("transaction %s: %s; looked at again later", transaction, error)
+        except Impossible as error:
+            self._put_aside(transaction, str(error))
         except Exception as error:
             log.exception("transaction %s can't be recovered for now", transaction)
             self._record_failure(transaction, f"{type(error).__name__}: {error}")
@@ -113,10 +115,17 @@ class Sweeper:
         try:
             with Session(self._engine) as session, session.begin():
                 failures = journal.record_error(session, transaction, words)
-            if failures >= self._limits.quarantine_after:
-                self._coordinator.quarantine(transaction, words)
         except Exception:
             log.exception("transaction %s: its error can't be noted", transaction)
+            return
+        if failures >= self._limits.quarantine_after:
+            self._put_aside(transaction, words)
+
+    def _put_aside(self, transaction: UUID, words: str) -> None:
+        try:
+            self._coordinator.quarantine(transaction, words)
+        except Exception:
+            log.exception("transaction %s can't be put aside for now", transaction)
 
     def _claim(self) -> list[tuple[UUID, float]]:
         with told_apart(), Session(self._engine) as session, session.begin():

@@ -3,8 +3,8 @@
 The journal of one service is filled with settled transactions (two branches each, and two branch rows), as a table
 looks that has been in use for weeks: filled, half of it removed and vacuumed, and filled again, so that young rows
 stand where old ones stood. Then every operation is timed with no history, with little and with much, in one run on one
-server; what counts is the ratio. Exits with 1 where something grows, or where a statement reads a whole table of the
-protocol.
+server, in turns with a ``SELECT 1`` that tells how busy the machine is just then; what counts is how the ratios to that
+compare. Exits with 1 where something grows, or where a statement reads a whole table of the protocol.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from users_service import create_app
 
 from .server import migrated_database
 
-#: More than this many times the cost without history, and more than a millisecond more, is growth and not noise.
-_GROWS, _NOTICEABLE = 3.0, 0.001
+#: More than this many times the cost without history is growth and not noise.
+_GROWS = 3.0
 _RUNS, _WARM_UP = 30, 3
 #: Past their age at each size, so that retention has batches to remove while it is timed.
 _BACKLOG = 15_000
@@ -72,18 +72,21 @@ INSERT INTO transactions (id, kind, state, attempt, dispatched, "values", deadli
 
 @dataclass
 class Measured:
-    """The median seconds of one operation at each size, and how its statements found their rows at the last."""
+    """The median seconds of one operation at each size, beside the median of a SELECT 1 at the same time; and how its
+    statements found their rows at the last."""
 
     medians: list[float] = field(default_factory=list)
+    controls: list[float] = field(default_factory=list)
     scans: set[str] = field(default_factory=set)
 
     @property
     def ratio(self) -> float:
-        return self.medians[-1] / self.medians[0]
+        """How many times its cost without history the last one is, the machine being equally busy."""
+        return self.medians[-1] / self.controls[-1] / (self.medians[0] / self.controls[0])
 
     @property
     def grows(self) -> bool:
-        return self.ratio > _GROWS and self.medians[-1] - self.medians[0] > _NOTICEABLE
+        return self.ratio > _GROWS
 
     @property
     def reads_all(self) -> set[str]:
@@ -179,6 +182,10 @@ class History:
             "a retention pass that removes a batch of each": self._retention,
         }
 
+    def control(self) -> None:
+        with self.engine.connect() as connection:
+            connection.exec_driver_sql("SELECT 1")
+
     def _claim(self) -> None:
         with Session(self.engine) as session:
             assert len(journal.claim_due(session, 50, (0.5,))) == 50
@@ -214,8 +221,9 @@ def measure(history: History, found: dict[str, Measured]) -> None:
             operation()
         measured.scans = scans(history.engine, seen)
         runs = 10 if operation == history._retention else _RUNS
-        times = [_timed(operation) for _ in range(_WARM_UP + runs)][_WARM_UP:]
-        measured.medians.append(statistics.median(times))
+        times = [(_timed(operation), _timed(history.control)) for _ in range(_WARM_UP + runs)][_WARM_UP:]
+        for medians, of_one in zip((measured.medians, measured.controls), zip(*times, strict=True), strict=True):
+            medians.append(statistics.median(of_one))
 
 
 def _timed(operation: Callable[[], Any]) -> float:
@@ -261,10 +269,14 @@ def _scans_in(node: dict[str, Any]) -> Iterator[str]:
 
 def report(sizes: list[int], found: dict[str, Measured]) -> None:
     heads = [f"{size:,}" for size in sizes]
-    print(f"\n| milliseconds, median, by settled transactions | {' | '.join(heads)} | last : first | found by |")
+    print("\nMilliseconds, median, and in how many SELECT 1 of the same moment; by settled transactions.\n")
+    print(f"| | {' | '.join(heads)} | last : first | found by |")
     print("|---" * (len(sizes) + 3) + "|")
     for name, measured in found.items():
-        times = " | ".join(f"{seconds * 1000:.2f}" for seconds in measured.medians)
+        times = " | ".join(
+            f"{seconds * 1000:.2f} ({seconds / control:.1f})"
+            for seconds, control in zip(measured.medians, measured.controls, strict=True)
+        )
         print(f"| {name} | {times} | {measured.ratio:.1f} | {', '.join(sorted(measured.scans))} |")
     print()
 
