@@ -103,7 +103,7 @@ def test_what_is_not_settled_is_seen_at_a_glance_the_oldest_first(
     assert heads.split() == ["TRANSACTION", "KIND", "STATE", "ATTEMPT", "AGE", "OWED", "ERROR"]
     assert [row.split()[0] for row in rows] == [str(r.id) for r in (undecided, owed, aside)], said.out
     assert "commit orders.cancel_user_orders (attempt 1), commit products.restock (attempt 1)" in rows[1]
-    assert "preparing, quarantined for 0 s" in rows[2] or "preparing, quarantined for" in rows[2], rows[2]
+    assert "preparing, quarantined for " in rows[2], rows[2]
     assert rows[2].endswith("the branch"), "the first line of the error: a row stays a row"
 
 
@@ -305,7 +305,7 @@ def test_the_coordinator_of_a_branch_in_doubt(
     elif case == "away":
         url = ["http://127.0.0.1:1"]
     elif case == "not a shop":
-        url = [f"{users_over_http}/docs"]
+        url = [f"{users_over_http}/docs?"]  # a page, and not about transactions
     elif case == "nobody":
         url = []
     said = command("products", "in-doubt", *(["--ask", *url] if url else []))
@@ -315,14 +315,12 @@ def test_the_coordinator_of_a_branch_in_doubt(
         "settled": ": SETTLED as aborted, and yet it is prepared",
         "unknown": f"UNKNOWN to {users_over_http}",
         "away": "http://127.0.0.1:1 does not say (",
-        "not a shop": "/docs does not say (",
+        "not a shop": "/docs? does not say (",
         "nobody": "ask the others for /transactions/",
     }[case]
     [row] = said.lines[2:]
     assert words in row, said.out
-    assert case in ("quarantined", "away", "not a shop", "nobody") or row.endswith(
-        words + ("" if case != "nobody" else "")
-    )
+    assert row.endswith(words) or words.endswith(("(", "/")), "there is more only where an error or an id follows"
     assert said.code == 0
 
 
