@@ -11,6 +11,7 @@ import pytest
 from eager_postgres import database_url, running_postgres
 from eager_shop import Shop
 
+from atomic_commit import TransactionRecord
 from atomic_commit.messages import Messages
 from celery_config.queues import SERVICES
 from embedded.postgres import Postgres
@@ -98,3 +99,15 @@ def user(shop: Shop) -> int:
 def teapot(shop: Shop) -> int:
     """Ten in stock, no limit of the warehouse."""
     return shop.add_product("teapot", stock=10, price=1999)
+
+
+@pytest.fixture
+def order(shop: Shop, user: int, teapot: int) -> int:
+    """Four teapots of ten."""
+    return shop.place_order(user, {teapot: 4})
+
+
+@pytest.fixture
+def removal(shop: Shop, user: int, order: int) -> TransactionRecord:
+    """A removal that was accepted and whose messages were lost."""
+    return shop.begin("users", "remove_user", user_id=user)

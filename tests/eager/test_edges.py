@@ -23,18 +23,6 @@ from atomic_commit.records import State
 EVERYWHERE = ("users", "products", "orders")
 
 
-@pytest.fixture
-def order(shop: Shop, user: int, teapot: int) -> int:
-    """Four teapots of ten."""
-    return shop.place_order(user, {teapot: 4})
-
-
-@pytest.fixture
-def removal(shop: Shop, user: int, order: int) -> TransactionRecord:
-    """A removal that was accepted and whose messages were lost."""
-    return shop.begin("users", "remove_user", user_id=user)
-
-
 def coordinator(shop: Shop) -> Any:
     return shop.atomic("users").coordinator
 

@@ -1,0 +1,107 @@
+"""A connection to the database that breaks in the middle of a statement which ends a transaction: nobody knows whether
+it took effect, and whoever asks again learns it.
+
+The connection is a real one and really cut, once before the server has heard the statement and once after it has
+answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+from eager_shop import LIMITS, Shop
+from eager_wire import Wire
+
+from atomic_commit import Lost, TransactionRecord
+from atomic_commit.database import engine_options
+from atomic_commit.participant import Answer
+
+before_and_after = pytest.mark.parametrize("reached", [False, True], ids=["before-the-server", "after-the-server"])
+
+
+@pytest.fixture
+def wire(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
+    """What the participant of the orders service reaches its database by."""
+    url = shop.engines["orders"].url
+    assert url.host
+    assert url.port
+    wire = Wire(url.host, url.port)
+    engine = sa.create_engine(url.set(host="127.0.0.1", port=wire.port), **engine_options(LIMITS, pool_size=2))
+    monkeypatch.setattr(shop.atomic("orders").participant, "_engine", engine)
+    yield wire
+    engine.dispose()
+    wire.close()
+
+
+@before_and_after
+def test_a_branch_whose_connection_breaks_while_it_prepares_is_rolled_back_whether_it_is_prepared_or_not(
+    shop: Shop, removal: TransactionRecord, order: int, wire: Wire, reached: bool
+) -> None:
+    orders, _ = shop.gids(removal)
+    wire.cut_at("PREPARE TRANSACTION", reached=reached)
+    with pytest.raises(Lost):
+        shop.prepare(orders, shop.handed_on(removal))
+    assert wire.cuts == 1
+    assert shop.prepared() == ([str(orders)] if reached else [])
+    shop.atomic("users").coordinator.decide(removal.id, 1)
+    assert shop.prepared() == []
+    assert (shop.record("users", removal.id).attempt, shop.status_of_order(order)) == (2, "open")
+    shop.recover()
+    assert shop.status_of_order(order) == "cancelled"
+
+
+@before_and_after
+def test_a_commit_whose_connection_breaks_is_unknown_until_it_is_asked_again(
+    shop: Shop, removal: TransactionRecord, wire: Wire, reached: bool
+) -> None:
+    handed_on = shop.prepare_all(removal)
+    with shop.post.loses():
+        shop.atomic("users").coordinator.decide(removal.id, 1, handed_on)
+    orders, products = shop.gids(removal)
+    wire.cut_at("COMMIT PREPARED", reached=reached)
+    with pytest.raises(Lost):
+        shop.participant_of(orders).commit(orders)
+    assert wire.cuts == 1
+    assert shop.prepared() == ([str(products)] if reached else [str(orders), str(products)])
+    assert shop.participant_of(orders).commit(orders) is Answer.COMMITTED
+    assert shop.prepared() == [str(products)]
+    shop.recover()
+
+
+@before_and_after
+def test_a_rollback_whose_connection_breaks_is_unknown_until_it_is_asked_again(
+    shop: Shop, removal: TransactionRecord, wire: Wire, reached: bool
+) -> None:
+    shop.prepare_all(removal)
+    with shop.post.loses():
+        shop.atomic("users").coordinator.abort(removal, ())
+    orders, products = shop.gids(removal)
+    wire.cut_at("ROLLBACK PREPARED", reached=reached)
+    with pytest.raises(Lost):
+        shop.participant_of(orders).rollback(orders)
+    assert wire.cuts == 1
+    assert shop.query("orders", "SELECT kind FROM branch_rows WHERE transaction_id = :id", id=removal.id) == []
+    assert shop.participant_of(orders).rollback(orders) is Answer.ROLLED_BACK
+    assert shop.prepared() == [str(products)]
+    shop.recover()
+
+
+@before_and_after
+@pytest.mark.parametrize("outcome", ["commit", "rollback"])
+def test_an_outcome_whose_connection_breaks_is_not_taken_for_answered_and_is_sent_again(
+    shop: Shop, removal: TransactionRecord, order: int, wire: Wire, outcome: str, reached: bool
+) -> None:
+    handed_on = shop.prepare_all(removal)
+    wire.cut_at(f"{outcome.upper()} PREPARED", reached=reached)
+    if outcome == "commit":
+        shop.atomic("users").coordinator.decide(removal.id, 1, handed_on)
+    else:
+        shop.atomic("users").coordinator.abort(removal, ())
+        shop.atomic("users").coordinator.send_outcomes(removal.id)
+    assert wire.cuts == 1
+    assert [branch.name for branch in shop.record("users", removal.id).owed_branches] == ["orders.cancel_user_orders"]
+    shop.recover()
+    assert shop.prepared() == []
+    assert shop.status_of_order(order) == ("cancelled" if outcome == "commit" else "open")
