@@ -30,12 +30,19 @@ def _phase(name: str) -> int:
         return 2
     if name.endswith("-worker"):
         return 1
-    return {"redis": 3, "rabbitmq": 3, "epmd": 4, "postgres": 4}.get(name, 0)
+    if _is_postgres(name):
+        return 4
+    return {"redis": 3, "rabbitmq": 3, "epmd": 4}.get(name, 0)
+
+
+def _is_postgres(name: str) -> bool:
+    """One server for all services, or one of those that serve one each (`postgres-users`)."""
+    return name.partition("-")[0] == "postgres"
 
 
 def _known(status: Status) -> dict[str, Known]:
     return {
-        one.name: Known(one.pid, one.known, signal.SIGINT if one.name == "postgres" else signal.SIGTERM)
+        one.name: Known(one.pid, one.known, signal.SIGINT if _is_postgres(one.name) else signal.SIGTERM)
         for one in status.leftovers
         if one.pid is not None and one.known is not None
     }

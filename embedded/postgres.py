@@ -1,4 +1,4 @@
-"""PostgreSQL: one server with a database and a role of its own for each service."""
+"""PostgreSQL: a server with a database and a role of its own for each service that it serves."""
 
 from __future__ import annotations
 
@@ -42,10 +42,18 @@ class Postgres:
     `passwords.json`: without that file nobody can log in to the data that is there.
     """
 
-    def __init__(self, state: Path, port: int, environment: Mapping[str, str], say: Say) -> None:
-        """Find the programs and settle who runs them. Raises EmbeddedError when there are none."""
+    def __init__(
+        self, state: Path, port: int, environment: Mapping[str, str], say: Say, only: str | None = None
+    ) -> None:
+        """Find the programs and settle who runs them. Raises EmbeddedError when there are none.
+
+        `only`: the one service that this server is for; it is called after it. None: it is for all.
+        """
         programs = find_postgres(environment)
-        self.data = state / f"pg{major_version(programs / 'postgres')}"
+        suffix = f"-{only}" if only else ""
+        self.name = f"postgres{suffix}"
+        self.services = (only,) if only else SERVICES
+        self.data = state / f"pg{major_version(programs / 'postgres')}{suffix}"
         self.port = port
         self._say = say
         self._state = state
@@ -91,7 +99,7 @@ class Postgres:
         settings = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
         argv = [*self._account.command("postgres"), "-D", str(self.data), "-p", str(self.port), *settings]
         return Program(
-            name="postgres",
+            name=self.name,
             argv=tuple(argv),
             environment=self._environment,
             folder=self.data,
@@ -132,13 +140,13 @@ class Postgres:
 
         roles = set(connection.scalars(text("SELECT rolname FROM pg_roles")))
         databases = set(connection.scalars(text("SELECT datname FROM pg_database")))
-        for service in SERVICES:
+        for service in self.services:
             role = role_of(service)
             if role not in roles:
                 connection.execute(text(f"CREATE ROLE {role} LOGIN PASSWORD '{self._passwords[role]}'"))
             if service not in databases:
                 connection.execute(text(f"CREATE DATABASE {service} OWNER {role}"))
-        for database in (*SERVICES, "postgres", "template1"):
+        for database in (*self.services, "postgres", "template1"):
             connection.execute(text(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC"))
 
     def _initialise(self) -> None:
@@ -186,7 +194,7 @@ class Postgres:
         left = processes_of(self.data, "postgres", JUST_WAIT)
         server = [one._replace(sig=signal.SIGINT) for one in left if one.pid == self._server_in_pid_file()]
         if server:
-            self._say(f"postgres (pid {server[0].pid}) was left running on {self.data}: stopping it")
+            self._say(f"{self.name} (pid {server[0].pid}) was left running on {self.data}: stopping it")
             end_known(server, SERVER_ENDS_WITHIN)
         for pid in end_known(left, BACKENDS_GO_WITHIN):
             self._say(f"a postgres process without its server (pid {pid}) did not go: killed")

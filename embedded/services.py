@@ -26,9 +26,26 @@ class Surroundings:
     environment: Mapping[str, str]
 
 
-def service_programs(service: str, port: int, around: Surroundings) -> list[Program]:
-    """API, worker and outcome worker of one service; only the API listens, on `port`."""
-    return [_service_program(service, role, port, around) for role in ROLES]
+def service_program(service: str, role: str, port: int, around: Surroundings) -> Program:
+    """API, worker or outcome worker of one service; only the API listens, on `port`."""
+    if role == "api":
+        return Program(
+            name=f"{service}-api",
+            argv=_command(service, role),
+            environment={**around.environment, "PORT": str(port)},
+            folder=around.folder,
+            is_ready=lambda run: _status_of(port, "/readyz") == http.HTTPStatus.OK,
+            port=port,
+            patience=API_PATIENCE,
+        )
+    return Program(
+        name=f"{service}-{role}",
+        argv=_command(service, role),
+        environment=around.environment,
+        folder=around.folder,
+        is_ready=lambda run: run.announced.is_set(),
+        ready_text=WORKER_READY,
+    )
 
 
 def migration(service: str, around: Surroundings) -> Program:
@@ -57,27 +74,6 @@ def flower_program(port: int, around: Surroundings) -> Program:
         is_ready=lambda run: _status_of(port, "/") is not None,
         port=port,
         patience=5.0,
-    )
-
-
-def _service_program(service: str, role: str, port: int, around: Surroundings) -> Program:
-    if role == "api":
-        return Program(
-            name=f"{service}-api",
-            argv=_command(service, role),
-            environment={**around.environment, "PORT": str(port)},
-            folder=around.folder,
-            is_ready=lambda run: _status_of(port, "/readyz") == http.HTTPStatus.OK,
-            port=port,
-            patience=API_PATIENCE,
-        )
-    return Program(
-        name=f"{service}-{role}",
-        argv=_command(service, role),
-        environment=around.environment,
-        folder=around.folder,
-        is_ready=lambda run: run.announced.is_set(),
-        ready_text=WORKER_READY,
     )
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,8 +20,8 @@ from embedded.postgres import Postgres, role_of
 from embedded.processes import Run
 from embedded.rabbitmq import RabbitMQ
 from embedded.redis import Redis
-from embedded.services import ROLES, Surroundings, flower_program, migration, service_programs
-from embedded.settings import HOST, ROOT, SERVICES, Broker, Ports, check_ports
+from embedded.services import ROLES, Surroundings, flower_program, migration, service_program
+from embedded.settings import HOST, ROOT, SERVICES, Broker, Ports, check_ports, free_port
 from embedded.status import Recorded, Status, forget_status, write_status
 from embedded.supervision import Kept, Program
 
@@ -31,13 +31,16 @@ START_WITHIN = 120.0
 """For the first start of all at once: a dozen programs share the machine's cores."""
 MISLEADING = ("PG", "CELERY_", "FLOWER_")
 """Variables with these beginnings would change what the services' libraries do behind the services' back."""
+Route = Callable[[str, str, str], str]
+"""(name of a process, "database" | "broker" | "results", the server's URL) → the URL that the process is told."""
 
 
 class Shop:
     """PostgreSQL, Redis, three services of three processes each, and Flower, in one state folder.
 
-    Names of processes: `postgres`, `redis` (then `epmd` and `rabbitmq`, if that is the broker), `users-api`,
-    `users-worker`, `users-outcome-worker`, the same for products and orders, `flower`.
+    Names of processes: `postgres` (or `postgres-users` and so on), `redis` (then `epmd` and `rabbitmq`, if
+    that is the broker), `users-api`, `users-worker`, `users-outcome-worker`, the same for products and orders,
+    `flower`.
 
     Timeouts are in seconds. A method that takes a name raises EmbeddedError for one that is unknown. The
     methods may be called from several threads, but `start` and `stop` from one only.
@@ -54,13 +57,19 @@ class Shop:
         log: Log | None = None,
         supervise: bool = True,
         root: Path = ROOT,
+        roots: Mapping[str, Path] | None = None,
+        postgres_each: bool = False,
+        route: Route | None = None,
     ) -> None:
         """Find the servers' programs; nothing is started or written yet.
 
         `ports`: None is a free one for each. `environment`: variables for every process, on top of our own
         and of those that the shop sets; this package's settings (SHOP_PG_BIN and the like) are read there
         too. `log` takes (name of a process, line) from several threads. `supervise=False`: what dies stays
-        dead. `root`: the folder with the services' packages.
+        dead. `root`: the folder with the services' packages; `roots`: another one for some processes, by name
+        (a worker of another release). `postgres_each`: a PostgreSQL server for each service, as in production,
+        instead of one with three databases. `route` may send a process another way to its servers, such as
+        through a proxy; it is asked once for each process and server.
 
         Raises EmbeddedError when a server is missing.
         """
@@ -69,7 +78,8 @@ class Shop:
         self._added = dict(environment or {})
         self._log, self._supervise, self._root, self._with_flower = log, supervise, root, flower
         servers = {**os.environ, **self._added}
-        self._postgres = Postgres(self.state, self.ports.postgres, servers, self._say)
+        self._roots, self._route = dict(roots or {}), route or _directly
+        self._postgres = self._postgres_servers(servers, postgres_each)
         self._redis = Redis(self.state, self.ports.redis, servers, self._say)
         self._rabbitmq = RabbitMQ(self.state, self.ports, servers) if broker == "rabbitmq" else None
         self._phase = "stopped"
@@ -149,12 +159,13 @@ class Shop:
             epmd, server = self._rabbitmq.programs()
             self._start_and_wait(epmd)
             self._add(server).start()
-        self._postgres.prepare()
-        self._start_and_wait(self._postgres.program())
-        self._postgres.provide_databases()
+        for postgres in self._all_postgres:
+            postgres.prepare()
+            self._start_and_wait(postgres.program())
+            postgres.provide_databases()
 
     def _migrate(self) -> None:
-        running = [self._add(migration(service, self._around(service))) for service in SERVICES]
+        running = [self._add(migration(service, self._around(f"{service}-migrate", service))) for service in SERVICES]
         for kept in running:
             kept.start()
         for kept in running:
@@ -164,12 +175,12 @@ class Shop:
     def _start_services(self) -> None:
         brokers = list(self._kept.values())
         programs = [
-            program
+            service_program(service, role, self.ports.of(service), self._around(f"{service}-{role}", service))
             for service in SERVICES
-            for program in service_programs(service, self.ports.of(service), self._around(service))
+            for role in ROLES
         ]
         if self._with_flower:
-            programs.append(flower_program(self.ports.flower, self._around()))
+            programs.append(flower_program(self.ports.flower, self._around("flower")))
         self._wait_for(brokers)
         started = [self._add(program) for program in programs]
         for kept in started:
@@ -196,13 +207,33 @@ class Shop:
     def _output(self, name: str) -> Output:
         return Output(name, self.state / "logs", self._log)
 
-    def _around(self, service: str | None = None) -> Surroundings:
-        """The variables of a service's processes; without a service, those of Flower."""
+    def _around(self, name: str, service: str | None = None) -> Surroundings:
+        """Folder and variables of the process `name`; only those of a service know a database."""
         ours = {name: value for name, value in os.environ.items() if not name.startswith(MISLEADING)}
-        said = {"BROKER_URL": self.broker_url, "RESULT_BACKEND_URL": self.result_backend_url}
+        said = {
+            "BROKER_URL": self._route(name, "broker", self.broker_url),
+            "RESULT_BACKEND_URL": self._route(name, "results", self.result_backend_url),
+        }
         if service:
-            said["DATABASE_URL"] = self.database_url(service)
-        return Surroundings(self._root, {**ours, "PYTHONUNBUFFERED": "1", **said, **self._added})
+            said["DATABASE_URL"] = self._route(name, "database", self.database_url(service))
+        folder = self._roots.get(name, self._root)
+        return Surroundings(folder, {**ours, "PYTHONUNBUFFERED": "1", **said, **self._added})
+
+    def _postgres_servers(self, environment: Mapping[str, str], each: bool) -> dict[str, Postgres]:
+        """Service → the server that its database is on."""
+        if not each:
+            one = Postgres(self.state, self.ports.postgres, environment, self._say)
+            return dict.fromkeys(SERVICES, one)
+        taken = set(self.ports.as_dict().values())
+        servers = {}
+        for service in SERVICES:
+            taken.add(port := free_port(taken))
+            servers[service] = Postgres(self.state, port, environment, self._say, only=service)
+        return servers
+
+    @property
+    def _all_postgres(self) -> tuple[Postgres, ...]:
+        return tuple(dict.fromkeys(self._postgres.values()))
 
     def _ports_in_use(self) -> set[str]:
         flower = {"flower"} if self._with_flower else set()
@@ -217,11 +248,18 @@ class Shop:
 
     def database_url(self, service: str) -> str:
         """The service's own database, as the role that the service has."""
-        return self._postgres.url(service, role_of(service))
+        return self._postgres[service].url(service, role_of(service))
 
     def admin_url(self, database: str) -> str:
-        """Any database, as superuser."""
-        return self._postgres.admin_url(database)
+        """Any database, as superuser: a service's, or one of those that every server has."""
+        return self._postgres.get(database, self._all_postgres[0]).admin_url(database)
+
+    def data_folder(self, name: str) -> Path:
+        """Where `redis`, `postgres` (or `postgres-users` and so on) keeps its data."""
+        folders = {postgres.name: postgres.data for postgres in self._all_postgres} | {"redis": self._redis.data}
+        if name not in folders:
+            raise EmbeddedError(f"{name!r} keeps no data here (these do: {', '.join(folders)}).")
+        return folders[name]
 
     @property
     def broker_url(self) -> str:
@@ -242,7 +280,8 @@ class Shop:
         """Of all processes, whether they run or not."""
         rabbitmq = ("epmd", "rabbitmq") if self._rabbitmq else ()
         services = (f"{service}-{role}" for service in SERVICES for role in ROLES)
-        return ("postgres", "redis", *rabbitmq, *services, *(["flower"] if self._with_flower else []))
+        postgres = (one.name for one in self._all_postgres)
+        return (*postgres, "redis", *rabbitmq, *services, *(["flower"] if self._with_flower else []))
 
     def pid(self, name: str) -> int:
         """Of the process that runs now. Raises EmbeddedError while there is none."""
@@ -332,7 +371,7 @@ class Shop:
             launcher=Recorded(LAUNCHER, me, identity(me)),
             phase=self._phase,
             processes=self._recorded(),
-            databases={name: self.database_url(name) for name in SERVICES if self._postgres.prepared},
+            databases={name: self.database_url(name) for name in SERVICES if self._postgres[name].prepared},
             broker=self.broker_url,
             result_backend=self.result_backend_url,
             apis={service: self.url(service) for service in SERVICES},
@@ -344,6 +383,10 @@ class Shop:
         kept = dict(self._kept)
         order = [name for name in self.names if name in kept]
         return tuple(_recorded(kept[name]) for name in dict.fromkeys([*order, *kept]))
+
+
+def _directly(process: str, server: str, url: str) -> str:
+    return url
 
 
 def _recorded(kept: Kept) -> Recorded:

@@ -14,7 +14,7 @@ Rows = Callable[..., list[dict[str, Any]]]
 
 
 def check(history: list[dict[str, Any]], rows: Rows) -> list[str]:
-    """Every violation, in words. `rows(database, statement)` reads one of the three databases or "postgres"."""
+    """Every violation, in words. `rows(database, statement)` reads one of the three databases."""
     journals = {
         str(row["id"]): row
         for service in ("users", "orders", "products")
@@ -35,7 +35,11 @@ def check(history: list[dict[str, Any]], rows: Rows) -> list[str]:
 
 def _ended(journals: dict[str, Any], rows: Rows) -> list[str]:
     """Nothing is undecided, unsettled, quarantined, prepared or marked."""
-    prepared = rows("postgres", "SELECT gid FROM pg_prepared_xacts")
+    prepared = [
+        row
+        for service in ("users", "orders", "products")
+        for row in rows(service, "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()")
+    ]
     marked = rows("users", "SELECT id FROM users WHERE status <> 'active'")
     cancelling = rows("orders", "SELECT id FROM orders WHERE status = 'cancelling'")
     unsettled = [id for id, row in journals.items() if row["state"] == "preparing" or not row["settled_at"]]

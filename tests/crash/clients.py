@@ -75,14 +75,14 @@ class Market:
 
 
 class Client(threading.Thread):
-    """One customer, until `stop` is set."""
+    """One customer, until `stop` is set, who pauses for so many seconds between two requests."""
 
-    def __init__(self, market: Market, seed: str, stop: threading.Event) -> None:
+    def __init__(self, market: Market, seed: str, stop: threading.Event, pause: float = 0.0) -> None:
         super().__init__(name=f"client-{seed}", daemon=True)
-        self._market, self._dice, self._stop_event = market, random.Random(seed), stop
+        self._market, self._dice, self._stop_event, self._pause = market, random.Random(seed), stop, pause
 
     def run(self) -> None:
-        while not self._stop_event.is_set():
+        while not self._stop_event.wait(self._pause):
             operation = self._dice.choices(list(_MIX), list(_MIX.values()))[0]
             getattr(self, f"_{operation}")()
 

@@ -1,8 +1,9 @@
-"""The random faults of a soak: processes killed and stopped, servers killed, messages lost, points armed."""
+"""The random faults of a soak: processes and servers killed and stopped, messages lost, points armed, pairs cut."""
 
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import threading
 import time
@@ -16,6 +17,7 @@ from embedded.errors import EmbeddedError
 from embedded.shop import Shop
 
 from .history import History
+from .proxy import Network
 
 _ROLES = ("api", "worker", "outcome-worker")
 _PROCESSES = tuple(f"{service}-{role}" for service in ("users", "products", "orders") for role in _ROLES)
@@ -27,26 +29,54 @@ _MIX = {
     "freeze_process": 12,
     "arm_point": 24,
     "kill_broker": 4,
-    "kill_postgres": 4,
+    "kill_postgres": 3,
+    "stop_postgres_immediately": 3,
+    "freeze_postgres": 3,
+    "wipe_redis": 3,
     "lose_messages": 6,
     "kill_everything": 2,
 }
+#: The same, where there is a network that can be broken.
+_MIX_OF_NETWORK = {"cut_pair": 10, "black_hole_pair": 10, "delay_pair": 6}
+#: Longest break, in seconds.
+_LONG = 6.0
+
+
+def wipe_redis(shop: Shop) -> None:
+    """Kill Redis and start it on an empty folder: every message and every result is gone."""
+    shop.hold_down("redis", kill=True)
+    shutil.rmtree(shop.data_folder("redis"))
+    shop.data_folder("redis").mkdir()
+    shop.bring_up("redis")
 
 
 class Faults(threading.Thread):
-    """Does something bad every `pause` seconds or so, until `stop` is set; everything runs again afterwards."""
+    """Does something bad every `pause` seconds or so, until `stop` is set; everything runs again afterwards.
+
+    `network`: the proxy between the shop's processes and its servers, if there is one.
+    """
 
     def __init__(
-        self, shop: Shop, broker: str, points: Path, history: History, seed: str, pause: float, stop: threading.Event
+        self,
+        shop: Shop,
+        broker: str,
+        points: Path,
+        history: History,
+        seed: str,
+        pause: float,
+        stop: threading.Event,
+        network: Network | None = None,
     ) -> None:
         super().__init__(name="faults", daemon=True)
         self._shop, self._broker, self._points, self._history = shop, broker, points, history
         self._dice, self._pause, self._stop_event = random.Random(f"faults {seed}"), pause, stop
+        self._network = network
+        self._mix = {**_MIX, **(_MIX_OF_NETWORK if network else {})}
         self._killed = 0
 
     def run(self) -> None:
         while not self._stop_event.wait(self._dice.expovariate(1 / self._pause)):
-            fault = self._dice.choices(list(_MIX), list(_MIX.values()))[0]
+            fault = self._dice.choices(list(self._mix), list(self._mix.values()))[0]
             began = time.time()
             try:
                 what = getattr(self, f"_{fault}")()
@@ -90,13 +120,45 @@ class Faults(threading.Thread):
         self._kill("postgres")
         return "postgres"
 
+    def _stop_postgres_immediately(self) -> str:
+        """As in a power cut, but for what the system has in its buffers."""
+        self._shop.signal("postgres", signal.SIGQUIT)
+        self.kills += 1
+        return "postgres"
+
+    def _freeze_postgres(self) -> str:
+        return self._frozen("postgres", self._dice.uniform(0.5, _LONG))
+
+    def _wipe_redis(self) -> str:
+        wipe_redis(self._shop)
+        self.kills += 1
+        return "redis, and its data"
+
+    def _cut_pair(self) -> str:
+        return self._break_pair("cut", self._dice.uniform(0.2, _LONG))
+
+    def _black_hole_pair(self) -> str:
+        return self._break_pair("black-holed", self._dice.uniform(0.5, _LONG))
+
+    def _delay_pair(self) -> str:
+        return self._break_pair("delayed", self._dice.uniform(0.5, _LONG), delay=self._dice.uniform(0.05, 1))
+
+    def _break_pair(self, how: str, seconds: float, delay: float = 0.0) -> str:
+        assert self._network is not None
+        process, server = self._dice.choice(sorted(self._network.pairs))
+        with self._network.broken(process, server, how, delay):
+            time.sleep(seconds)
+        return f"{process} - {server} {how} for {seconds:.1f} s"
+
     def _lose_messages(self) -> str:
         with Redis.from_url(self._shop.result_backend_url, socket_timeout=2) as redis:
             redis.flushall()
         return "FLUSHALL"
 
     def _freeze_process(self) -> str:
-        name, seconds = self._dice.choice((*_PROCESSES, self._broker)), self._dice.uniform(0.5, 6)
+        return self._frozen(self._dice.choice((*_PROCESSES, self._broker)), self._dice.uniform(0.5, _LONG))
+
+    def _frozen(self, name: str, seconds: float) -> str:
         self._shop.signal(name, signal.SIGSTOP)
         time.sleep(seconds)
         self._shop.signal(name, signal.SIGCONT)

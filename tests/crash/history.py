@@ -26,6 +26,12 @@ class History:
             self._file.write(line + "\n")
             self.counts[f"{operation} {members.get('status', '')}".strip()] += 1
 
+    def entries(self) -> list[dict[str, Any]]:
+        """All that is written down so far."""
+        with self._lock:
+            self._file.flush()
+            return read(self.path)
+
     def close(self) -> None:
         with self._lock:
             self._file.close()

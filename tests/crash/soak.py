@@ -1,4 +1,4 @@
-"""``python -m tests.crash.soak --minutes 2 --seed 1 [--broker rabbitmq] [--clients 12] [--pause 3]``
+"""``python -m tests.crash.soak --minutes 2 --seed 1 [--broker rabbitmq] [--clients 12] [--pause 3] [--proxy]``
 
 A random workload from many clients under a random schedule of faults, its history written down, and the independent
 checker's verdict over it. The same seed repeats the same choices (not the same interleaving).
@@ -7,6 +7,7 @@ checker's verdict over it. The same seed repeats the same choices (not the same 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -23,23 +24,34 @@ from tests.broker.waiting import wait_until
 from .checker import check
 from .clients import Client, Market
 from .faults import Faults
-from .history import History, read
+from .history import History
+from .proxy import Network
 
 QUIET_WITHIN = 120.0
 
 
-def soak(minutes: float, seed: str, broker: str, clients: int, pause: float, folder: Path) -> dict[str, Any]:
-    """Run one soak in `folder`. Returns its figures; ``violations`` is what the checker found."""
+def soak(
+    minutes: float, seed: str, broker: str, clients: int, pause: float, folder: Path, proxy: bool = False
+) -> dict[str, Any]:
+    """Run one soak in `folder`. Returns its figures; ``violations`` is what the checker found.
+
+    `proxy`: the processes reach their servers through a network that is broken too.
+    """
     points = folder / "points"
     points.mkdir(parents=True)
     history = History(folder / "history.jsonl")
     # Retries of removals and the like end in the time of a soak, and nothing is cut off by the deadline unseen.
     environment = {"ATOMIC_POINTS": str(points), "TASK_EVENTS": "off"}
-    with Shop(folder / "shop", broker=broker, flower=False, environment=environment) as shop:
+    with contextlib.ExitStack() as stack:
+        network = stack.enter_context(Network()) if proxy else None
+        route = network.route if network else None
+        shop = stack.enter_context(
+            Shop(folder / "shop", broker=broker, flower=False, environment=environment, route=route)
+        )
         market = Market(shop, history)
         stop_clients, stop_faults = threading.Event(), threading.Event()
         people = [Client(market, f"{seed}/{number}", stop_clients) for number in range(clients)]
-        faults = Faults(shop, broker, points, history, seed, pause, stop_faults)
+        faults = Faults(shop, broker, points, history, seed, pause, stop_faults, network)
         for thread in [*people, faults]:
             thread.start()
         _watch(minutes * 60, history, faults)
@@ -54,8 +66,8 @@ def soak(minutes: float, seed: str, broker: str, clients: int, pause: float, fol
         databases = Databases(shop.admin_url)
         wrong = _wait_quiet(databases)
         quiet = time.time() - ended
+        violations = [*wrong, *check(history.entries(), databases.rows)]
         history.close()
-        violations = [*wrong, *check(read(history.path), databases.rows)]
         if violations:
             _keep_evidence(shop, databases, folder)
         return _figures(databases, history, faults, seed, minutes, broker, quiet, violations)
@@ -135,11 +147,12 @@ def main() -> int:
     parser.add_argument("--broker", choices=("redis", "rabbitmq"), default="redis")
     parser.add_argument("--clients", type=int, default=12)
     parser.add_argument("--pause", type=float, default=2.0, help="mean seconds between faults")
+    parser.add_argument("--proxy", action="store_true", help="break connections between processes and servers too")
     parser.add_argument("--folder", type=Path, help="where history and logs go")
     parser.add_argument("--out", type=Path, help="append the figures to this file, as a JSON line")
     chosen = parser.parse_args()
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="soak-"))
-    figures = soak(chosen.minutes, chosen.seed, chosen.broker, chosen.clients, chosen.pause, folder)
+    figures = soak(chosen.minutes, chosen.seed, chosen.broker, chosen.clients, chosen.pause, folder, chosen.proxy)
     print(json.dumps(figures, indent=1))
     print(f"history and logs: {folder}")
     if chosen.out:
