@@ -145,7 +145,7 @@ class Faults(threading.Thread):
 
     def _break_pair(self, how: str, seconds: float, delay: float = 0.0) -> str:
         assert self._network is not None
-        process, server = self._dice.choice(sorted(self._network.pairs))
+        process, server = self._dice.choice(sorted(pair for pair in self._network.pairs if pair[0] in _PROCESSES))
         with self._network.broken(process, server, how, delay):
             time.sleep(seconds)
         return f"{process} - {server} {how} for {seconds:.1f} s"
