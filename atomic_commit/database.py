@@ -12,7 +12,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from atomic_commit.errors import Conflict, Lost, is_conflict, is_lost
+from atomic_commit.hung import bound_waits
 from atomic_commit.limits import Limits
+
+#: Seconds.
+_CONNECT_WITHIN = 3
 
 
 def engine_options(limits: Limits, pool_size: int) -> dict[str, Any]:
@@ -20,11 +24,13 @@ def engine_options(limits: Limits, pool_size: int) -> dict[str, Any]:
 
     Every server-side wait is bounded, also for statements outside the engine: a session that hangs would hold its
     locks. The socket options make a connection to a host that vanished fail in seconds rather than in the kernel's
-    two hours.
+    two hours. A host that is there and a server that hangs is what ``bound_waits`` is for, which this calls.
     """
+    longest_statement = limits.lock_timeout * 5
+    bound_waits(connecting=_CONNECT_WITHIN, answering=longest_statement + 1)
     settings = {
         "lock_timeout": _milliseconds(limits.lock_timeout),
-        "statement_timeout": _milliseconds(limits.lock_timeout * 5),
+        "statement_timeout": _milliseconds(longest_statement),
         "idle_in_transaction_session_timeout": _milliseconds(limits.lock_timeout * 10),
     }
     return {
@@ -35,7 +41,7 @@ def engine_options(limits: Limits, pool_size: int) -> dict[str, Any]:
         "pool_pre_ping": True,  # a connection that a server restart left behind is replaced, not handed out
         "isolation_level": "READ COMMITTED",  # the protocol locks rows explicitly and needs to see others' commits
         "connect_args": {
-            "connect_timeout": 3,
+            "connect_timeout": _CONNECT_WITHIN,
             "keepalives_idle": 5,
             "keepalives_interval": 2,
             "keepalives_count": 3,

@@ -119,7 +119,7 @@ class Client(threading.Thread):
 
     def _stock(self) -> None:
         """Goods come in or go out. A lost answer is looked up: the check needs to know what was put in."""
-        product, delta = self._dice.choice(self._market.products), -self._dice.randint(1, 3)
+        product, delta = self._dice.choice(self._market.products), self._dice.choice((-3, -2, -1, 1, 2, 3))
         began = time.time()
         answer = self._market.asked("POST", "products", f"/products/{product}/stock", {"delta": delta})
         status = answer.status if answer else None

@@ -20,7 +20,7 @@ from .server_faults import faults
 from .stage import Fault, Stage
 
 #: What the workload must have seen, or the verdicts say little: each operation done, and something refused.
-_SEEN = ("place 201", "cancel 200", "remove 200", "remove 409")
+_SEEN = ("place 201", "cancel 200", "remove 200", "place 409", "cancel 409")
 
 
 def run(chosen: Iterable[Fault], broker: str, folder: Path, out: TextIO) -> Iterator[dict[str, Any]]:

@@ -24,7 +24,7 @@ from .clients import Client, Market
 from .history import History
 from .proxy import Network
 
-CLIENTS, PAUSE = 5, 0.12
+CLIENTS, PAUSE = 8, 0.05
 #: Where transactions are caught when the fault begins: a branch prepared and its vote unsaid, the decision made and not
 #: committed, an outcome received and not carried out.
 CATCH_AT = ("prepare.after_prepare", "decide.before_commit", "commit.before_commit_prepared")
