@@ -24,7 +24,7 @@ _TOO_MANY_PREPARED = "53200"
 Hurt = Callable[[Stage], AbstractContextManager[object]]
 
 
-def faults(broker: str) -> Iterator[Fault]:
+def server_faults(broker: str) -> Iterator[Fault]:
     """Every fault of a server, then every pair."""
     yield from _postgres_faults()
     yield from _broker_faults(broker)

@@ -25,6 +25,7 @@ from .history import History
 from .proxy import Network
 
 CLIENTS, PAUSE = 8, 0.05
+WARM_UP = 6.0
 #: Where transactions are caught when the fault begins: a branch prepared and its vote unsaid, the decision made and not
 #: committed, an outcome received and not carried out.
 CATCH_AT = ("prepare.after_prepare", "decide.before_commit", "commit.before_commit_prepared")
@@ -70,7 +71,7 @@ class Stage:
     """One shop, each service with a PostgreSQL server of its own, reached through a network that can be broken."""
 
     def __init__(self, folder: Path, broker: str, roots: dict[str, Path]) -> None:
-        self.folder, self.broker = folder, broker
+        self.folder, self.broker, self.roots = folder, broker, roots
         self.points = folder / "points"
         self.points.mkdir(parents=True)
         self.network = Network()
@@ -97,6 +98,8 @@ class Stage:
         if self.broker == "rabbitmq":
             time.sleep(7)  # a node killed sooner after its quorum queues were declared never finds them again
         self._market = Market(self.shop, self._history)
+        with self._workload():  # so that the first fault finds orders to cancel, and users with orders
+            time.sleep(WARM_UP)
         return self
 
     def __exit__(self, *_: object) -> None:
