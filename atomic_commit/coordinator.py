@@ -281,7 +281,7 @@ class Coordinator:
         record = self.read(transaction)
         if record.decided:
             return self._settle(record)
-        if unwatched:
+        if unwatched or self._clock_was_moved_back(record):
             with Session(self._engine) as session, session.begin():
                 journal.restart_clocks(
                     session, record.id, record.attempt, self._limits.patience_after(record.silent_attempts)
@@ -293,6 +293,12 @@ class Coordinator:
             raise Impossible(f"attempt {record.attempt} was dispatched, and its branches are not in the journal")
         self.decide(record.id, record.attempt)
         return True
+
+    def _clock_was_moved_back(self, record: TransactionRecord) -> bool:
+        """Whether the attempt's patience ends later than if it began only now. (Twice as late, so that another
+        process's configuration does not count.)"""
+        left = (record.patience_until - record.read_at).total_seconds()
+        return left > 2 * self._limits.patience_of(record.attempt)
 
     def _settle(self, record: TransactionRecord) -> bool:
         if record.owed_branches:

@@ -7,9 +7,10 @@ from uuid import UUID
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-#: SQLSTATEs that say "somebody else was first; try again" (PostgreSQL manual, appendix A): serialization failure,
-#: deadlock, lock_timeout, statement_timeout, and 53200 for "maximum number of prepared transactions reached".
-_CONFLICTS = frozenset({"40001", "40P01", "55P03", "57014", "53200", "53300"})
+#: SQLSTATEs that say "try again later" (PostgreSQL manual, appendix A). Somebody else was first: serialization failure,
+#: deadlock, lock_timeout, statement_timeout. Or the server has run out of something, which somebody will free (class
+#: 53): its disk, its connections, and 53200 for "maximum number of prepared transactions reached".
+_CONFLICTS = ("40001", "40P01", "55P03", "57014", "53")
 
 #: SQLSTATEs that say "the server is going away" (class 57P) or "the connection is" (class 08).
 _LOST = ("57P", "08")
@@ -51,7 +52,7 @@ class Missing(Refused):
 
 
 class Conflict(AtomicCommitError):
-    """Somebody else is in the way (a lock, a soft mark, a full slot table). Worth a new attempt later."""
+    """Somebody or something is in the way (a lock, a soft mark, a full disk). Worth a new attempt later."""
 
 
 class Fenced(AtomicCommitError):
@@ -86,7 +87,7 @@ def sqlstate(error: BaseException) -> str | None:
 
 def is_conflict(error: BaseException) -> bool:
     """Whether `error` says that waiting and trying again may help."""
-    return isinstance(error, Conflict | PoolTimeout) or sqlstate(error) in _CONFLICTS
+    return isinstance(error, Conflict | PoolTimeout) or (sqlstate(error) or "").startswith(_CONFLICTS)
 
 
 def is_transport_error(error: object) -> bool:

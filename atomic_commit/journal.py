@@ -239,16 +239,19 @@ def record_settled(session: Session, transaction: UUID) -> bool:
 # ---- recovery
 
 
-def claim_due(session: Session, limit: int, pauses: Sequence[float]) -> list[tuple[UUID, float]]:
+def claim_due(session: Session, limit: int, pauses: Sequence[float], farthest: float) -> list[tuple[UUID, float]]:
     """Claim transactions that are due for a look: (id, seconds overdue), longest overdue first.
 
     Each claimed one is put off, further with every look (`pauses[looks]` seconds, the last for all further ones), so
     that two recoverers never hold the same one, one that can't be settled does not crowd out the rest, and a
     recoverer that dies in the middle has lost nothing.
+
+    `farthest`: nothing is ever put off by more seconds. What seems to be was, by a clock that has since been moved
+    back, and is due as well.
     """
     due = (
         select(table.c.id, func.extract("epoch", _now - table.c.next_look_at).label("overdue"))
-        .where(table.c.next_look_at <= func.now())
+        .where(sa.or_(table.c.next_look_at <= func.now(), table.c.next_look_at > _in(farthest)))
         .order_by(table.c.next_look_at)
         .limit(limit)
         .with_for_update(skip_locked=True)

@@ -40,6 +40,8 @@ class Sweeper:
 
     def __init__(self, engine: Engine, coordinator: Coordinator, limits: Limits) -> None:
         self._engine, self._coordinator, self._limits = engine, coordinator, limits
+        # Twice what any look is put off by, so that a service configured otherwise causes no looks without end.
+        self._farthest = 2 * max(*_PAUSES, limits.look_after, limits.backoff_cap)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._troubled = False
@@ -129,7 +131,7 @@ class Sweeper:
 
     def _claim(self) -> list[tuple[UUID, float]]:
         with told_apart(), Session(self._engine) as session, session.begin():
-            return journal.claim_due(session, _BATCH, _PAUSES)
+            return journal.claim_due(session, _BATCH, _PAUSES, self._farthest)
 
     def _make_all_due(self) -> None:
         with told_apart(), Session(self._engine) as session, session.begin():

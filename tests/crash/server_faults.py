@@ -115,10 +115,15 @@ def _wiped(stage: Stage) -> Iterator[None]:
     yield
 
 
-@contextmanager
-def _flushed(stage: Stage) -> Iterator[None]:
+def lose_messages(stage: Stage) -> None:
+    """Everything that Redis holds: results, and messages where it is the broker."""
     with Redis.from_url(stage.shop.result_backend_url, socket_timeout=5) as redis:
         redis.flushall()
+
+
+@contextmanager
+def _flushed(stage: Stage) -> Iterator[None]:
+    lose_messages(stage)
     yield
 
 
