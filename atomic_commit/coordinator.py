@@ -298,7 +298,7 @@ class Coordinator:
         """Whether the attempt's patience ends later than if it began only now. (Twice as late, so that another
         process's configuration does not count.)"""
         left = (record.patience_until - record.read_at).total_seconds()
-        return left > 2 * self._limits.patience_of(record.attempt)
+        return left > 2 * self._limits.patience_after(record.silent_attempts)
 
     def _settle(self, record: TransactionRecord) -> bool:
         if record.owed_branches:

@@ -123,7 +123,7 @@ class Faults(threading.Thread):
     def _stop_postgres_immediately(self) -> str:
         """As in a power cut, but for what the system has in its buffers."""
         self._shop.signal("postgres", signal.SIGQUIT)
-        self.kills += 1
+        self._killed += 1
         return "postgres"
 
     def _freeze_postgres(self) -> str:
@@ -131,7 +131,7 @@ class Faults(threading.Thread):
 
     def _wipe_redis(self) -> str:
         wipe_redis(self._shop)
-        self.kills += 1
+        self._killed += 1
         return "redis, and its data"
 
     def _cut_pair(self) -> str:
