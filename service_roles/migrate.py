@@ -31,11 +31,16 @@ def upgrade(package: str) -> int:
 
 
 def assert_migrated(engine: Engine, package: str) -> None:
-    """Raise RuntimeError, saying what to run, unless the database is at the version that the code expects."""
-    head = ScriptDirectory.from_config(_config(package)).get_current_head()
+    """Raise RuntimeError, saying what to run, unless the database is at the version that the code expects, or beyond.
+
+    Beyond is a version that this code does not know: the database was migrated for the next release, whose rollout is
+    under way. Refusing it would take every process of this release out of service before the first of the next is up.
+    """
+    script = ScriptDirectory.from_config(_config(package))
+    head = script.get_current_head()
     with engine.connect() as connection:
         current = MigrationContext.configure(connection).get_current_revision()
-    if current != head:
+    if current is None or (current != head and current in {step.revision for step in script.walk_revisions()}):
         raise RuntimeError(f"database is at {current or 'nothing'}, code at {head}: run python -m {package} migrate")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -99,6 +100,28 @@ def test_a_service_can_tell_whether_its_database_is_migrated(database: sa.Engine
         assert_migrated(database, f"{service}_service")
     upgrade(f"{service}_service")
     assert_migrated(database, f"{service}_service")
+
+
+@each_service
+def test_a_database_that_the_next_release_has_migrated_is_good_enough(database: sa.Engine, service: str) -> None:
+    upgrade(f"{service}_service")
+    with database.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = 'of the next release'"))
+    assert_migrated(database, f"{service}_service")
+
+
+@pytest.mark.parametrize("service", ["users"])
+def test_a_database_that_is_behind_is_told(
+    database: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade("users_service")
+    shutil.copytree(ROOT / "users_service" / "migrations", tmp_path / "migrations")
+    (tmp_path / "migrations" / "versions" / "0002_more.py").write_text('revision, down_revision = "0002", "0001"\n')
+    config = Config()
+    config.set_main_option("script_location", str(tmp_path / "migrations"))
+    monkeypatch.setattr("service_roles.migrate._config", lambda package: config)
+    with pytest.raises(RuntimeError, match="database is at 0001, code at 0002: run python -m users_service migrate"):
+        assert_migrated(database, "users_service")
 
 
 @each_service
