@@ -34,6 +34,11 @@ def slowest(results: Sequence[Result], count: int = 10) -> str:
     return "\n".join(f"{r['quiet_after']:6.2f} s  " + ", ".join(str(r[name]) for name in names) for r in fired[:count])
 
 
+def quiet_figures(results: Sequence[Result]) -> str:
+    """Three columns: the seconds from the fault's end to quiet, p50, p99 and max."""
+    return " | ".join(_figures(results, "quiet_after"))
+
+
 def read(paths: Iterable[str]) -> list[Result]:
     """The results of earlier sweeps."""
     return [json.loads(line) for path in paths for line in open(path)]

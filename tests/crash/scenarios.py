@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from tests.broker.http_calls import Answer, call
 from tests.broker.shopkeeper import Shopkeeper
 
-from .injections import Injection
-
 STOCK, ORDERED = 20, 3
+
+
+class Told(Protocol):
+    """What a scene must be told: the kind of the transaction, and how it is to end if nothing happened to it."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def ending(self) -> str: ...
 
 
 @dataclass
@@ -17,7 +26,7 @@ class Scene:
     """A user with one open order of `ORDERED` units of a product of their own."""
 
     keeper: Shopkeeper
-    injection: Injection
+    injection: Told
     user: int = 0
     product: int = 0
     order: int = 0
