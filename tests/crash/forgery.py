@@ -56,14 +56,12 @@ class Forger:
         """Put a forged result in the place of the one that the branch's task has stored."""
         backend = self._celery.backend
         key = backend.get_key_for_task(str(gid))
-        if forgery == LOST:
-            assert backend.client.delete(key) == 1, f"there is no result of {gid} to be lost"
-        elif forgery == UNREADABLE:
+        assert backend.client.delete(key) == 1, f"there is no result of {gid} to be replaced"
+        if forgery == UNREADABLE:
             backend.client.set(key, b"{")
-        else:
+        elif forgery != LOST:
             status, result = FORGERIES[forgery](gid)
-            meta = backend._get_result_meta(backend.encode_result(result, status), status, None, None)
-            backend.client.set(key, backend.encode({**meta, "task_id": str(gid)}))
+            backend.store_result(str(gid), result, status)
 
     def status_of(self, gid: Gid) -> str:
         """The status that is stored now."""
