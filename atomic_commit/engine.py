@@ -110,7 +110,7 @@ class AtomicCommit:
             return self.participant.prepare(self._gid(transaction, attempt, branch.name), branch, handed_on)
 
         run.__doc__ = branch.function.__doc__
-        celery.task(run, name=branch.name, throws=_EXPECTED, resultrepr_maxsize=_SHORT)
+        celery.task(run, name=branch.name, throws=_EXPECTED, resultrepr_maxsize=_SHORT, shared=False)
 
     def _register_coordinator(self, celery: Celery) -> None:
         def decide(handed_on: HandedOn, transaction: str, attempt: int) -> str:
@@ -132,6 +132,7 @@ class AtomicCommit:
             name=task_name(self.service, "decide"),
             throws=_EXPECTED,
             resultrepr_maxsize=_SHORT,
+            shared=False,  # not in whatever other Celery app this process may have
         )
         self._register_outcome_task(celery, "review", review)
         self._register_outcome_task(celery, "acknowledge", acknowledge)
@@ -143,6 +144,7 @@ class AtomicCommit:
             ignore_result=True,  # the rows are the result
             throws=_EXPECTED,
             resultrepr_maxsize=_SHORT,
+            shared=False,  # not in whatever other Celery app this process may have
         )
 
     def _gid(self, transaction: str, attempt: int, branch: str) -> Gid:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
+import time
 from typing import Any
 from uuid import UUID
 
 import pytest
+from celery import Celery
+from celery.contrib.testing.worker import start_worker
 from eager_shop import LIMITS, Shop
 
 from atomic_commit import Fenced, Limits
+from atomic_commit.messages import Messages
 from atomic_commit.participant import Answer
 from atomic_commit.retention import remove_old
+from orders_service import create_app as create_orders
 
 DAY = 86400.0
 AGES = Limits(keep_transactions=7 * DAY, keep_branch_rows=30 * DAY)
@@ -174,6 +180,26 @@ def test_a_sender_that_was_stopped_in_between_sends_what_is_too_old_already(
         shop.atomic("users").messages.send_attempt(removal)
     first, second = ([link.options.get("expires") for link in chain.tasks] for chain in carried)
     assert first == second, "the end goes by the rows, not by when it is sent"
+    shop.recover()
+
+
+def test_a_worker_does_not_take_up_a_message_whose_end_has_come(shop: Shop, user: int) -> None:
+    """A real worker, and a message that waited too long in its queue before one that did not."""
+    celery = Celery("one-worker", broker="memory://", backend="cache+memory://", set_as_current=False)
+    url = shop.engines["orders"].url.render_as_string(hide_password=False)
+    create_orders(url=url, celery=celery, limits=LIMITS)
+    messages = Messages(celery, "shop", "users", LIMITS.message_lifetime)
+    late = shop.begin("users", "remove_user", user_id=user)
+    fresh = shop.begin("users", "remove_user", user_id=shop.add_user("Grace"))
+    month = dt.timedelta(seconds=LIMITS.message_lifetime + 1)
+    assert messages.send_attempt(dataclasses.replace(late, read_at=late.read_at - month))
+    assert messages.send_attempt(fresh)
+    with start_worker(celery, pool="solo", queues="orders", perform_ping_check=False):
+        give_up_at = time.monotonic() + 30
+        while not shop.prepared() and time.monotonic() < give_up_at:
+            time.sleep(0.05)
+    assert shop.prepared() == [str(shop.gids(fresh)[0])]
+    assert messages.status_of(str(shop.gids(late)[0])) == "REVOKED"
     shop.recover()
 
 
