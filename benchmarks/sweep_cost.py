@@ -34,6 +34,8 @@ from .server import migrated_database
 
 #: More than this many times the cost without history is growth and not noise.
 _GROWS = 3.0
+#: An index of a million rows is a page or two deeper.
+_FEW_PAGES = 50
 _RUNS, _WARM_UP = 30, 3
 #: Past their age at each size, so that retention has batches to remove while it is timed.
 _BACKLOG = 15_000
@@ -50,18 +52,18 @@ INSERT INTO transactions (id, kind, state, attempt, dispatched, "values", create
     SELECT id, 'remove_user', 'committed', 1, true, json_build_object('user_id', i), at, at + interval '10 minutes',
         at + interval '3 seconds', at + interval '20 ms', at + interval '40 ms',
         CASE WHEN i % 2 = 0 THEN 'me' END, CASE WHEN i % 2 = 0 THEN 'DELETE /users' END,
-        CASE WHEN i % 2 = 0 THEN id::text END, 'f' FROM made ORDER BY i;
+        CASE WHEN i % 2 = 0 THEN id::text END, 'f' FROM made ORDER BY id;
 INSERT INTO transaction_branches (transaction_id, attempt, name, position, task_id, dispatched_at, status, vote,
         outcome, decided_at, settled_at)
     SELECT id, 1, name, position, 'shop:' || id || ':1:' || name, at, 'SUCCESS', 'yes', 'commit',
         at + interval '20 ms', at + interval '40 ms'
-    FROM made, (VALUES ('orders.cancel_user_orders', 0), ('products.restock', 1)) AS b (name, position) ORDER BY i;
+    FROM made, (VALUES ('orders.cancel_user_orders', 0), ('products.restock', 1)) AS b (name, position) ORDER BY id;
 """
 _FILL_BRANCH_ROWS = """
 INSERT INTO branch_rows (transaction_id, attempt, branch, kind, created_at)
     SELECT gen_random_uuid(), 1, 'users.hold_active_user', 'done',
         clock_timestamp() - make_interval(secs => :oldest - i * (:oldest - :youngest) / :rows)
-    FROM generate_series(1, :rows) AS i;
+    FROM generate_series(1, :rows) AS i ORDER BY 1;
 """
 _DUE = """
 INSERT INTO transactions (id, kind, state, attempt, dispatched, "values", deadline, patience_until, next_look_at)
@@ -72,11 +74,12 @@ INSERT INTO transactions (id, kind, state, attempt, dispatched, "values", deadli
 
 @dataclass
 class Measured:
-    """The median seconds of one operation at each size, beside the median of a SELECT 1 at the same time; and how its
-    statements found their rows at the last."""
+    """The median seconds of one operation at each size, beside the median of a SELECT 1 at the same time; how many pages
+    its statements touched, which no busy machine changes; and how they found their rows at the last."""
 
     medians: list[float] = field(default_factory=list)
     controls: list[float] = field(default_factory=list)
+    pages: list[int] = field(default_factory=list)
     scans: set[str] = field(default_factory=set)
 
     @property
@@ -86,7 +89,7 @@ class Measured:
 
     @property
     def grows(self) -> bool:
-        return self.ratio > _GROWS
+        return self.ratio > _GROWS or self.pages[-1] > _GROWS * self.pages[0] + _FEW_PAGES
 
     @property
     def reads_all(self) -> set[str]:
@@ -219,7 +222,8 @@ def measure(history: History, found: dict[str, Measured]) -> None:
             history.put_off()
         with _statements(history.engine) as seen:
             operation()
-        measured.scans = scans(history.engine, seen)
+        measured.scans, pages = explained(history.engine, seen)
+        measured.pages.append(pages)
         runs = 10 if operation == history._retention else _RUNS
         times = [(_timed(operation), _timed(history.control)) for _ in range(_WARM_UP + runs)][_WARM_UP:]
         for medians, of_one in zip((measured.medians, measured.controls), zip(*times, strict=True), strict=True):
@@ -247,15 +251,20 @@ def _statements(engine: sa.Engine) -> Iterator[list[tuple[str, Any]]]:
         sa.event.remove(engine, "before_cursor_execute", note)
 
 
-def scans(engine: sa.Engine, statements: list[tuple[str, Any]]) -> set[str]:
-    """How PostgreSQL finds the rows of the statements: the kinds of scan with their index, or table."""
+def explained(engine: sa.Engine, statements: list[tuple[str, Any]]) -> tuple[set[str], int]:
+    """How PostgreSQL finds the rows of the statements (the kinds of scan with their index, or table), and how many pages
+    it touches for that. They are executed, and rolled back."""
     found: set[str] = set()
+    pages = 0
     for statement, parameters in statements:
         with engine.connect() as connection:
-            plan = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters).scalar()
-            found |= set(_scans_in((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]))
+            explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"
+            told = connection.exec_driver_sql(explain, parameters).scalar()
             connection.rollback()
-    return found
+        plan = (json.loads(told) if isinstance(told, str) else told)[0]["Plan"]
+        found |= set(_scans_in(plan))
+        pages += plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+    return found, pages
 
 
 def _scans_in(node: dict[str, Any]) -> Iterator[str]:
@@ -270,14 +279,15 @@ def _scans_in(node: dict[str, Any]) -> Iterator[str]:
 def report(sizes: list[int], found: dict[str, Measured]) -> None:
     heads = [f"{size:,}" for size in sizes]
     print("\nMilliseconds, median, and in how many SELECT 1 of the same moment; by settled transactions.\n")
-    print(f"| | {' | '.join(heads)} | last : first | found by |")
-    print("|---" * (len(sizes) + 3) + "|")
+    print(f"| | {' | '.join(heads)} | last : first | pages, first → last | found by |")
+    print("|---" * (len(sizes) + 4) + "|")
     for name, measured in found.items():
         times = " | ".join(
             f"{seconds * 1000:.2f} ({seconds / control:.1f})"
             for seconds, control in zip(measured.medians, measured.controls, strict=True)
         )
-        print(f"| {name} | {times} | {measured.ratio:.1f} | {', '.join(sorted(measured.scans))} |")
+        pages = f"{measured.pages[0]:,} → {measured.pages[-1]:,}"
+        print(f"| {name} | {times} | {measured.ratio:.1f} | {pages} | {', '.join(sorted(measured.scans))} |")
     print()
 
 
@@ -295,7 +305,11 @@ def main() -> int:
             print(f"filled with {size:,} in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
             measure(history, found)
     report(sizes, found)
-    wrong = [f"{name} grows: {m.ratio:.1f}" for name, m in found.items() if m.grows]
+    wrong = [
+        f"{name} grows: {m.ratio:.1f} times the time, {m.pages[0]} → {m.pages[-1]} pages"
+        for name, m in found.items()
+        if m.grows
+    ]
     wrong += [f"{name}: {', '.join(sorted(m.reads_all))}" for name, m in found.items() if m.reads_all]
     if "Index Scan transactions_due" not in found["a claim with 50 due"].scans:
         wrong.append("the claim does not use the partial index")
