@@ -6,7 +6,7 @@ import pytest
 from eager_shop import LIMITS, Shop
 
 from atomic_commit import TransactionRecord
-from atomic_commit.journal import State
+from atomic_commit.records import State
 
 AN_HOUR = 3600.0
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from eager_shop import LIMITS, Shop
+from eager_steps import coordinator, state_of
+from sqlalchemy.orm import Session
 
-from atomic_commit import TransactionRecord
+from atomic_commit import TransactionRecord, journal
 from atomic_commit.recovery import Sweeper
 
 # ---- "Every outcome worker sweeps by itself, at start and every second or so"
@@ -28,3 +31,123 @@ def test_a_sweeper_that_starts_looks_at_everything_at_once_however_far_it_was_pu
     finally:
         sweeper.stop()
     assert shop.status_of_user(user) is None
+
+
+# ---- "One poisoned transaction stops the sweep: each is handled alone, and put aside if need be"
+
+
+@pytest.mark.loud
+@pytest.mark.leaves("undecided")
+def test_one_poisoned_transaction_does_not_stop_the_others_and_is_put_aside_in_the_end(
+    shop: Shop, user: int, order: int, removal: TransactionRecord
+) -> None:
+    shop.query("users", "UPDATE transactions SET kind = 'refund_everybody'")
+    grace = shop.add_user("Grace")
+    healthy = shop.begin("users", "remove_user", user_id=grace)
+    for _ in range(3):
+        shop.time_passes(8)
+        shop.sweep()
+    assert state_of(shop, healthy) == ("committed", 1) or state_of(shop, healthy) == ("committed", 2), shop.tell()
+    assert "refund_everybody" in shop.transaction("users", removal.id)["error"]
+    for _ in range(25):
+        shop.time_passes(8)
+        shop.sweep()
+    assert shop.transaction("users", removal.id)["state"] == "quarantined", shop.tell()
+    assert shop.status_of_order(order) == "open"
+    assert shop.status_of_user(user) == "removing"
+
+
+@pytest.mark.loud
+def test_a_branch_that_nobody_offers_is_silence_and_is_given_up_at_the_deadline(
+    shop: Shop, removal: TransactionRecord, user: int
+) -> None:
+    """As where the service that offers it runs an older version."""
+    shop.query("users", "UPDATE transaction_branches SET name = 'orders.not_yet' WHERE name LIKE 'orders.%'")
+    shop.deadline_passes()
+    for _ in range(3):
+        shop.time_passes(8)
+        shop.sweep()
+    assert state_of(shop, removal)[0] == "aborted"
+    assert shop.status_of_user(user) == "active"
+    shop.recover()
+
+
+def test_two_sweepers_never_hold_the_same_transaction(shop: Shop, removal: TransactionRecord, user: int) -> None:
+    grace = shop.add_user("Grace")
+    shop.time_passes(2)
+    with Session(shop.engines["users"]) as first:
+        claimed = [transaction for transaction, _ in journal.claim_due(first, 50, (1.0,))]
+        assert claimed == [removal.id]
+        assert shop.sweep() == 0
+        other = shop.begin("users", "remove_user", user_id=grace)
+        shop.time_passes_for("users", other.id, 2)
+        assert shop.sweep() == 1, "what nobody holds is looked at"
+        first.commit()
+    assert shop.sweep() == 0, "what was claimed is put off"
+    shop.recover()
+
+
+def test_a_sweeper_that_dies_with_its_claim_loses_nothing(shop: Shop, removal: TransactionRecord) -> None:
+    shop.time_passes(2)
+    with Session(shop.engines["users"]) as dying:
+        journal.claim_due(dying, 50, (0.5,))
+        dying.commit()
+    shop.recover()
+    assert state_of(shop, removal)[0] == "committed"
+
+
+def test_more_transactions_than_one_claim_takes_are_all_looked_at(shop: Shop, user: int, teapot: int) -> None:
+    for _ in range(55):
+        shop.begin("orders", "place_order", user_id=user, lines=[{"product_id": teapot, "quantity": 11}])
+    with shop.post.loses():
+        shop.time_passes(2)
+        assert shop.sweep() >= 55, "more, where the first have become due again meanwhile"
+    untouched = "SELECT count(*) FROM transactions WHERE looks = 0 AND attempt = 1"
+    assert shop.query("orders", untouched) == [(0,)]
+    shop.query("orders", "DELETE FROM transaction_branches")
+    shop.query("orders", "DELETE FROM transactions")
+
+
+def test_a_locked_row_is_a_passing_trouble_for_recovery_and_nothing_to_alarm_anybody(
+    shop: Shop, removal: TransactionRecord, user: int
+) -> None:
+    """The abort wants to take back the mark on a user whose row somebody has locked: it is looked at again later."""
+    shop.deadline_passes()
+    with shop.locked("users", "SELECT 1 FROM users FOR UPDATE"):
+        shop.time_passes(8)
+        shop.sweep()
+        assert state_of(shop, removal) == ("preparing", 1)
+    shop.recover()
+    assert state_of(shop, removal) == ("aborted", 1)
+    assert shop.status_of_user(user) == "active"
+
+
+def test_a_passing_trouble_after_a_long_wait_does_not_put_a_transaction_aside_for_good(
+    shop: Shop, user: int, order: int
+) -> None:
+    """The broker was away for long, so recovery has looked often. Then one look meets a locked row."""
+    with shop.post.refuses():
+        id = shop.remove_user(user, Prefer="respond-async").expect(202).json["transaction"]["id"]
+        for _ in range(25):
+            shop.time_passes(8)
+            shop.sweep()
+    shop.deadline_passes()
+    with shop.locked("users", "SELECT 1 FROM users FOR UPDATE"):
+        shop.time_passes(8)
+        shop.sweep()
+    assert shop.transaction("users", id)["state"] != "quarantined", shop.tell()
+    shop.recover()
+    assert shop.status_of_user(user) == "active"
+
+
+def test_a_decision_is_told_however_long_the_broker_was_away(shop: Shop, removal: TransactionRecord, user: int) -> None:
+    handed_on = shop.prepare_all(removal)
+    with shop.post.refuses():
+        coordinator(shop).decide(removal.id, 1, handed_on)
+        for _ in range(30):
+            shop.time_passes(8)
+            shop.sweep()
+        assert len(shop.prepared()) == 2
+    shop.recover()
+    assert shop.prepared() == []
+    assert shop.transaction("users", removal.id)["settled"] is True

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from eager_shop import Answer, Shop
 
+from atomic_commit import Conflict, Missing, Refused
+
 
 @contextmanager
 def nothing_changes(shop: Shop) -> Iterator[None]:
@@ -356,3 +358,19 @@ def test_an_accepted_order_that_meets_nothing_but_locks_is_given_up_at_its_deadl
     assert problem["reason"] == "conflict"
     assert problem["transaction"]["state"] == "aborted"
     assert shop.orders_of(user) == {}
+
+
+# ---- "begin itself meets a locked row"; what is refused at the door
+
+
+@pytest.mark.parametrize("how", ["missing", "refused", "locked"])
+def test_a_begin_that_is_refused_leaves_nothing_behind(shop: Shop, user: int, how: str) -> None:
+    arguments = {"user_id": 4711 if how == "missing" else user}
+    if how == "refused":
+        shop.begin("users", "remove_user", user_id=user)
+    before = shop.everything()
+    lock = shop.locked("users", f"SELECT 1 FROM users {'FOR UPDATE' if how == 'locked' else ''}")
+    with lock, pytest.raises({"missing": Missing, "refused": Refused, "locked": Conflict}[how]):
+        shop.atomic("users").begin("remove_user", arguments)
+    assert shop.everything() == before
+    shop.recover()

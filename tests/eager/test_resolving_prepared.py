@@ -12,8 +12,10 @@ from uuid import uuid4
 
 import psycopg2
 import pytest
+import sqlalchemy as sa
 from eager_postgres import database_url
 from eager_shop import Shop
+from eager_steps import coordinator
 
 from atomic_commit import Conflict, TransactionRecord
 from atomic_commit.names import Gid
@@ -118,8 +120,71 @@ def wait_until_it_waits(administrator: Any, session: Any) -> None:
         waiting = administrator.fetchone()
 
 
+# ---- ""Prepared transaction does not exist" on commit is ambiguous. The branch row tells"
+
+
+def test_a_commit_repeated_is_a_commit(shop: Shop, removal: TransactionRecord) -> None:
+    handed_on = shop.prepare_all(removal)
+    with shop.post.loses():
+        coordinator(shop).decide(removal.id, 1, handed_on)
+    for gid in shop.gids(removal):
+        assert [shop.participant_of(gid).commit(gid) for _ in range(3)] == [Answer.COMMITTED] * 3
+    shop.recover()
+
+
+@pytest.mark.loud
+@pytest.mark.leaves("unsettled", "unbalanced")
+def test_a_commit_of_a_branch_that_is_not_there_is_put_aside_loudly(
+    shop: Shop, removal: TransactionRecord, caplog: pytest.LogCaptureFixture
+) -> None:
+    orders, products = shop.gids(removal)
+    handed_on = shop.prepare(orders, shop.handed_on(removal))
+    forged = {"prepared": [str(orders), str(products)], "values": handed_on["values"]}
+    coordinator(shop).decide(removal.id, 1, forged)
+    transaction = shop.transaction("users", removal.id)
+    assert (transaction["state"], transaction["decision"]) == ("quarantined", "committed"), transaction
+    assert "products.restock" in transaction["error"]
+    assert transaction["settled"] is False
+    assert "QUARANTINED" in caplog.text
+    assert [t["id"] for t in shop.get("users", "/transactions?state=quarantined")] == [str(removal.id)]
+    assert shop.get("users", "/transactions?state=committed") == []
+    shop.time_passes(3600)
+    assert shop.sweep() == 0, "nobody touches it any more"
+
+
+@pytest.mark.loud
+@pytest.mark.leaves("unsettled", "unbalanced")
+def test_a_rollback_of_a_branch_that_is_committed_is_put_aside_loudly(
+    shop: Shop, removal: TransactionRecord, caplog: pytest.LogCaptureFixture
+) -> None:
+    orders, _ = shop.gids(removal)
+    shop.prepare(orders, shop.handed_on(removal))
+    shop.query_outside("orders", f"COMMIT PREPARED '{orders}'")  # by somebody who thought to help
+    coordinator(shop).abort(removal, ())
+    coordinator(shop).send_outcomes(removal.id)
+    transaction = shop.transaction("users", removal.id)
+    assert (transaction["state"], transaction["decision"]) == ("quarantined", "aborted"), transaction
+    assert "orders.cancel_user_orders" in transaction["error"]
+    assert "QUARANTINED" in caplog.text
+
+
 # ---- "Only gids of ours, in the current database, are ever touched"
 # What is not ours can't be touched because nothing looks for it: every gid that is resolved was read in the journal.
+
+
+def test_only_gids_of_ours_in_this_database_are_ever_touched(shop: Shop, removal: TransactionRecord) -> None:
+    with shop.engines["orders"].connect() as connection:
+        connection.execute(sa.text("CREATE TEMP TABLE IF NOT EXISTS t (x int)"))
+        connection.rollback()
+        connection.execute(sa.text("SELECT 1"))
+        connection.exec_driver_sql("PREPARE TRANSACTION 'somebody-elses'")
+        connection.detach()
+        connection.close()
+    try:
+        shop.recover()
+        assert shop.prepared() == ["somebody-elses"]
+    finally:
+        shop.query_outside("orders", "ROLLBACK PREPARED 'somebody-elses'")
 
 
 @pytest.fixture

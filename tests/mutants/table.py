@@ -16,7 +16,10 @@ class Mutant:
     test: str
 
 
-_EDGES = "eager/test_edges.py::"
+_MESSAGES = "eager/test_messages_and_votes.py::"
+_FENCE = "eager/test_fence_and_duplicates.py::"
+_DECISION = "eager/test_one_decision.py::"
+_CARELESS = "eager/test_careless_branches.py::"
 _AGES = "eager/test_answers_and_ages.py::"
 _STEPS = "eager/test_protocol_steps.py::"
 _WIRE = "eager/test_broken_connections.py::"
@@ -32,14 +35,14 @@ MUTANTS = (
         "atomic_commit/participant.py",
         "return self._answer_without_prepared(gid, Answer.ROLLED_BACK, self._fence(gid))",
         "return Answer.ROLLED_BACK",
-        _EDGES + "test_a_prepare_that_comes_after_the_abort_hits_the_fence",
+        _FENCE + "test_a_prepare_that_comes_after_the_abort_hits_the_fence",
     ),
     Mutant(
         "rolling back before fencing",
         "atomic_commit/participant.py",
         "                self._rollback_prepared(gid)\n                reach",
         "                reach",
-        _EDGES + "test_a_branch_that_prepared_and_then_failed_is_rolled_back_like_the_others",
+        _MESSAGES + "test_a_branch_that_prepared_and_then_failed_is_rolled_back_like_the_others",
     ),
     Mutant(
         "every no rolls back every branch",
@@ -51,56 +54,56 @@ MUTANTS = (
         "        .where(_attempt(transaction, attempt), branches_table.c.name.in_(yes))\n"
         "        .values(changes)\n"
         "    )",
-        _EDGES + "test_a_branch_that_prepared_and_then_failed_is_rolled_back_like_the_others",
+        _MESSAGES + "test_a_branch_that_prepared_and_then_failed_is_rolled_back_like_the_others",
     ),
     Mutant(
         "one decision: the update is conditional on the state",
         "atomic_commit/journal.py",
         "    return sa.and_(table.c.id == transaction, table.c.state == State.PREPARING, table.c.attempt == attempt)",
         "    return sa.and_(table.c.id == transaction, table.c.attempt == attempt)",
-        _EDGES + "test_of_two_who_decide_at_the_same_moment_one_wins_everywhere",
+        _DECISION + "test_of_two_who_decide_at_the_same_moment_one_wins_everywhere",
     ),
     Mutant(
         "one decision: the update is conditional on the attempt",
         "atomic_commit/journal.py",
         "table.c.state == State.PREPARING, table.c.attempt == attempt)",
         "table.c.state == State.PREPARING)",
-        _EDGES + "test_a_coordinator_that_comes_after_recovery_has_given_up_commits_nothing",
+        _DECISION + "test_a_coordinator_that_comes_after_recovery_has_given_up_commits_nothing",
     ),
     Mutant(
         "the command tag of PREPARE TRANSACTION is checked",
         "atomic_commit/participant.py",
         'if cursor.statusmessage != "PREPARE TRANSACTION":',
         "if False:",
-        _EDGES + "test_a_branch_that_hides_a_database_error_is_not_taken_for_prepared",
+        _CARELESS + "test_a_branch_that_hides_a_database_error_is_not_taken_for_prepared",
     ),
     Mutant(
         "a yes needs proof",
         "atomic_commit/votes.py",
         'if status == "SUCCESS" and _proves(result, gid):',
         'if status == "SUCCESS":',
-        _EDGES + "test_a_success_without_the_proof_is_silence_and_commits_nothing",
+        _MESSAGES + "test_a_success_without_the_proof_is_silence_and_commits_nothing",
     ),
     Mutant(
         "the proof is of this attempt",
         "atomic_commit/votes.py",
         'str(gid) in list(result.get("prepared", ()))',
         'any(gid.branch in text for text in result.get("prepared", ()))',
-        _EDGES + "test_the_proof_of_an_earlier_attempt_is_no_proof",
+        _MESSAGES + "test_the_proof_of_an_earlier_attempt_is_no_proof",
     ),
     Mutant(
         "a new identifier for each attempt",
         "atomic_commit/names.py",
         '        return f"{self.app}:{self.transaction}:{self.attempt}:{self.branch}"',
         '        return f"{self.app}:{self.transaction}:1:{self.branch}"',
-        _EDGES + "test_outcome_messages_of_the_first_attempt_do_not_touch_the_second",
+        _DECISION + "test_outcome_messages_of_the_first_attempt_do_not_touch_the_second",
     ),
     Mutant(
         "a new attempt waits until the old one is settled",
         "atomic_commit/coordinator.py",
         "        if record.owed_branches:\n            return self._messages.send_outcomes(record)\n        if record.read_at",
         "        if record.read_at",
-        _EDGES + "test_a_new_attempt_waits_until_the_old_one_is_settled_and_its_locks_are_gone",
+        _DECISION + "test_a_new_attempt_waits_until_the_old_one_is_settled_and_its_locks_are_gone",
     ),
     Mutant(
         "the branch row comes first",
@@ -110,35 +113,35 @@ MUTANTS = (
         '            added = branch.call(session, handed_on["values"])\n'
         "            session.flush()\n"
         "            try:\n                self._begin(session, gid)",
-        _EDGES + "test_a_prepare_delivered_twice_hands_on_the_first_result_and_runs_once",
+        _FENCE + "test_a_prepare_delivered_twice_hands_on_the_first_result_and_runs_once",
     ),
     Mutant(
         "a duplicate hands on the first result",
         "atomic_commit/participant.py",
         "        if earlier := self._earlier_result(gid):",
         "        if False and (earlier := self._earlier_result(gid)):",
-        _EDGES + "test_a_prepare_delivered_twice_hands_on_the_first_result_and_runs_once",
+        _FENCE + "test_a_prepare_delivered_twice_hands_on_the_first_result_and_runs_once",
     ),
     Mutant(
         "the stored result of a duplicate is believed only with its proof",
         "atomic_commit/participant.py",
         '        raise Conflict(f"{gid} was begun before and its result is not known") from error',
         '        return {"prepared": [str(gid)], "values": {"quantities": [], "prices": []}}',
-        _EDGES + "test_a_prepare_delivered_twice_whose_first_result_was_lost_votes_no_and_a_new_attempt_commits",
+        _FENCE + "test_a_prepare_delivered_twice_whose_first_result_was_lost_votes_no_and_a_new_attempt_commits",
     ),
     Mutant(
         '"does not exist" on commit is looked into',
         "atomic_commit/participant.py",
         "            return self._answer_without_prepared(gid, Answer.COMMITTED, self._branch_row(gid))",
         "            return Answer.COMMITTED",
-        _EDGES + "test_a_commit_of_a_branch_that_is_not_there_is_put_aside_loudly",
+        _RESOLVING + "test_a_commit_of_a_branch_that_is_not_there_is_put_aside_loudly",
     ),
     Mutant(
         '"already done" on commit is success',
         "atomic_commit/participant.py",
         "        if found is wanted:\n            return wanted\n",
         "",
-        _EDGES + "test_a_commit_repeated_is_a_commit",
+        _RESOLVING + "test_a_commit_repeated_is_a_commit",
     ),
     Mutant(
         "an order that is being cancelled is a conflict, never skipped",
@@ -159,35 +162,35 @@ MUTANTS = (
         "atomic_commit/recovery.py",
         '        except Exception as error:\n            log.exception("transaction %s can\'t be recovered for now"',
         '        except ZeroDivisionError as error:\n            log.exception("transaction %s can\'t be recovered for now"',
-        _EDGES + "test_one_poisoned_transaction_does_not_stop_the_others_and_is_put_aside_in_the_end",
+        _RECOVERY + "test_one_poisoned_transaction_does_not_stop_the_others_and_is_put_aside_in_the_end",
     ),
     Mutant(
         "two sweepers: SKIP LOCKED",
         "atomic_commit/journal.py",
         ".with_for_update(skip_locked=True)",
         "",
-        _EDGES + "test_two_sweepers_never_hold_the_same_transaction",
+        _RECOVERY + "test_two_sweepers_never_hold_the_same_transaction",
     ),
     Mutant(
         "outcomes are sent again until they are answered",
         "atomic_commit/coordinator.py",
         "        if record.owed_branches:\n            return self._messages.send_outcomes(record)\n        with Session",
         "        with Session",
-        _EDGES + "test_a_decision_whose_outcome_messages_were_lost_is_told_again",
+        _MESSAGES + "test_a_decision_whose_outcome_messages_were_lost_is_told_again",
     ),
     Mutant(
         "recovery sends what was never published",
         "atomic_commit/coordinator.py",
         "        if not record.dispatched:\n            return self._next_attempt(record)\n        self.decide",
         "        self.decide",
-        _EDGES + "test_a_transaction_whose_every_message_was_lost_is_finished_by_recovery",
+        _MESSAGES + "test_a_transaction_whose_every_message_was_lost_is_finished_by_recovery",
     ),
     Mutant(
         "silence while nobody listened is not held against the branches",
         "atomic_commit/coordinator.py",
         "        if unwatched:",
         "        if False:",
-        _EDGES + "test_silence_while_nobody_was_there_to_listen_is_not_held_against_the_branches",
+        _DECISION + "test_silence_while_nobody_was_there_to_listen_is_not_held_against_the_branches",
     ),
     Mutant(
         "the idempotency key is stored with the transaction",
@@ -201,7 +204,7 @@ MUTANTS = (
         "atomic_commit/participant.py",
         'listen(session, "after_soft_rollback", _refuse_to_go_on)',
         "pass",
-        _EDGES + "test_a_branch_that_rolls_back_by_itself_is_not_taken_for_prepared",
+        _CARELESS + "test_a_branch_that_rolls_back_by_itself_is_not_taken_for_prepared",
     ),
     Mutant(
         "a begin without an answer is resolved by taking its place",
@@ -358,7 +361,7 @@ MUTANTS = (
         "atomic_commit/votes.py",
         "    return again if situation.patience_over else Decision.WAIT",
         "    return Decision.WAIT",
-        _EDGES + "test_a_transaction_whose_every_message_was_lost_is_finished_by_recovery",
+        _MESSAGES + "test_a_transaction_whose_every_message_was_lost_is_finished_by_recovery",
     ),
     Mutant(
         "routed by queue alone: no binding is lost with a FLUSHALL",
@@ -372,21 +375,21 @@ MUTANTS = (
         "atomic_commit/coordinator.py",
         "        self.decide(record.id, record.attempt)\n        return True",
         "        return True",
-        _EDGES + "test_a_chain_that_ended_before_its_last_link_is_decided_by_its_results",
+        _MESSAGES + "test_a_chain_that_ended_before_its_last_link_is_decided_by_its_results",
     ),
     Mutant(
         "votes are taken from what the chain handed on, too",
         "atomic_commit/coordinator.py",
         "self._messages.ballots_handed_on(record, handed_on) if handed_on else self._messages.ballots(record)",
         "self._messages.ballots(record)",
-        _EDGES + "test_a_result_that_is_not_stored_yet_is_not_needed_where_it_was_handed_on",
+        _MESSAGES + "test_a_result_that_is_not_stored_yet_is_not_needed_where_it_was_handed_on",
     ),
     Mutant(
         "the claim to publish looks again whether an old branch owes its answer",
         "atomic_commit/journal.py",
         "~table.c.dispatched, ~sa.exists(owed))",
         "~table.c.dispatched)",
-        _EDGES + "test_the_right_to_publish_a_new_attempt_cannot_be_claimed_while_an_old_branch_owes_its_answer",
+        _DECISION + "test_the_right_to_publish_a_new_attempt_cannot_be_claimed_while_an_old_branch_owes_its_answer",
     ),
     Mutant(
         "a sweeper's start: everything is due",
@@ -400,21 +403,21 @@ MUTANTS = (
         "atomic_commit/journal.py",
         "            next_look_at=sa.case((listening, func.least(put_off, table.c.patience_until)), else_=put_off),\n",
         "",
-        _EDGES + "test_two_sweepers_never_hold_the_same_transaction",
+        _RECOVERY + "test_two_sweepers_never_hold_the_same_transaction",
     ),
     Mutant(
         "quarantine: what keeps failing is put aside",
         "atomic_commit/recovery.py",
         "            if failures >= self._limits.quarantine_after:",
         "            if False:",
-        _EDGES + "test_one_poisoned_transaction_does_not_stop_the_others_and_is_put_aside_in_the_end",
+        _RECOVERY + "test_one_poisoned_transaction_does_not_stop_the_others_and_is_put_aside_in_the_end",
     ),
     Mutant(
         "quarantine: what contradicts the decision is put aside",
         "atomic_commit/coordinator.py",
         "        if answer is Answer.IMPOSSIBLE:",
         "        if False:",
-        _EDGES + "test_a_commit_of_a_branch_that_is_not_there_is_put_aside_loudly",
+        _RESOLVING + "test_a_commit_of_a_branch_that_is_not_there_is_put_aside_loudly",
     ),
     Mutant(
         "a business refusal is final",
