@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -101,10 +102,11 @@ def test_helpers_do_not_outlive_the_process_that_started_them(keep: Keep) -> Non
 
 
 def test_a_process_held_down_stays_down_until_it_is_brought_up(keep: Keep, said: list[str]) -> None:
+    others = set(threading.enumerate())
     kept = keep(FAITHFUL)
     first = up(kept)
     kept.end()
-    time.sleep(0.3)
+    assert until(lambda: set(threading.enumerate()) <= others), "somebody is left who might start it again"
     assert kept.run is None
     with pytest.raises(StartFailed, match="held down"):
         kept.wait_ready(5)
