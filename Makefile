@@ -81,7 +81,7 @@ define install
 	@touch $@
 endef
 
-$(RUNS): requirements.txt $(VENV)/.made
+$(RUNS): requirements.txt requirements-services.txt $(VENV)/.made
 	$(install)
 
 $(DEVELOPS): requirements-dev.txt $(RUNS)
