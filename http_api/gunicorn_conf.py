@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import gunicorn.glogging
 import gunicorn.http.wsgi
 
 from http_api.prefer import LONGEST_WAIT
@@ -42,6 +43,17 @@ accesslog = "-"
 access_log_format = '%(t)s %(h)s "%(r)s" %(s)s %(B)sB %(M)sms'
 # Its own words on stderr.
 errorlog = "-"
+
+
+class _WithoutHealth(gunicorn.glogging.Logger):  # type: ignore[misc]  # gunicorn has no types
+    """Whoever watches asks several times a second, and is told "well" nearly always: only the rest is worth a line."""
+
+    def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: Any) -> None:
+        if environ["PATH_INFO"] not in ("/livez", "/readyz") or resp.status_code >= 400:
+            super().access(resp, req, environ, request_time)
+
+
+logger_class = _WithoutHealth
 
 # The socket for gunicorn's remote control has one path for all that runs under this user: services would
 # take it from each other, and nothing here uses it.
