@@ -57,6 +57,10 @@ class Sweeper:
         if self._thread:
             self._thread.join(timeout=10)
 
+    def is_well(self) -> bool:
+        """Whether the thread lives, if it was started."""
+        return self._thread is None or self._thread.is_alive()
+
     def sweep(self) -> int:
         """Look once at every transaction that is due. Returns how many were looked at.
 

@@ -11,11 +11,13 @@ from celery.signals import after_setup_logger, worker_ready, worker_shutting_dow
 from atomic_commit import AtomicCommit
 from atomic_commit.names import outcome_queue
 from atomic_commit.points import connect_worker_points
+from celery_config.heartbeat import beat_while_consuming
 
 
 def run_sweeper_in_outcome_workers(celery: Celery, atomic: AtomicCommit) -> None:
     """Start recovery in every worker of `celery` that reads the service's outcome queue, and end it with the worker."""
     connect_worker_points()
+    beat_while_consuming(celery, atomic.sweeper.is_well)
 
     @worker_ready.connect(weak=False)
     def start(sender: Any, **_: Any) -> None:
