@@ -74,8 +74,8 @@ INSERT INTO transactions (id, kind, state, attempt, dispatched, "values", deadli
 
 @dataclass
 class Measured:
-    """The median seconds of one operation at each size, beside the median of a SELECT 1 at the same time; how many pages
-    its statements touched, which no busy machine changes; and how they found their rows at the last."""
+    """The median seconds of one operation at each size, beside the median of a SELECT 1 at the same time; how many
+    pages its statements touched, which no busy machine changes; and how they found their rows at the last."""
 
     medians: list[float] = field(default_factory=list)
     controls: list[float] = field(default_factory=list)
@@ -252,8 +252,8 @@ def _statements(engine: sa.Engine) -> Iterator[list[tuple[str, Any]]]:
 
 
 def explained(engine: sa.Engine, statements: list[tuple[str, Any]]) -> tuple[set[str], int]:
-    """How PostgreSQL finds the rows of the statements (the kinds of scan with their index, or table), and how many pages
-    it touches for that. They are executed, and rolled back."""
+    """How PostgreSQL finds the rows of the statements (the kinds of scan with their index, or table), and how many
+    pages it touches for that. They are executed, and rolled back."""
     found: set[str] = set()
     pages = 0
     for statement, parameters in statements:
