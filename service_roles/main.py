@@ -71,15 +71,24 @@ def _serve(package: str, service: str) -> int:
 
 
 def _work(package: str, service: str, role: str) -> int:
-    """Threads, not processes: the work waits for the database, and a thread that waits costs no memory. Gossip, mingle
-    and heartbeat are talk between workers that nothing here listens to."""
     from celery.__main__ import main as celery_main
 
+    warnings.filterwarnings("ignore", _ROOT_WARNING)
+    sys.argv = ["celery", "--quiet", "-A", f"{package}.worker:celery", *worker_options(service, role)]
+    celery_main()
+    return 0
+
+
+def worker_options(service: str, role: str) -> list[str]:
+    """The arguments of ``celery`` for one of the service's two workers.
+
+    Threads, not processes: the work waits for the database, and a thread that waits costs no memory. Gossip, mingle
+    and heartbeat are talk between workers that nothing here listens to.
+    """
     outcome = role == "outcome-worker"
     queue = outcome_queue(service) if outcome else branch_queue(service)
-    warnings.filterwarnings("ignore", _ROOT_WARNING)
-    sys.argv = [
-        *("celery", "--quiet", "-A", f"{package}.worker:celery", "worker"),
+    return [
+        "worker",
         *("--queues", queue),
         *("--hostname", f"{queue}@%h"),
         *("--pool", "threads"),
@@ -87,5 +96,3 @@ def _work(package: str, service: str, role: str) -> int:
         *("--loglevel", os.environ.get("LOG_LEVEL", "INFO")),
         *("--without-gossip", "--without-mingle"),
     ]
-    celery_main()
-    return 0

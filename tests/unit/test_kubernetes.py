@@ -42,7 +42,7 @@ from embedded.services import ROLES
 from http_api import gunicorn_conf
 from http_api.health import health_blueprint
 from http_api.service import _POOL_SIZE
-from service_roles.main import _PORTS, _worker, main
+from service_roles.main import _PORTS, main, worker_options
 
 OWN = BASE / "service"
 WORKERS = ("worker", "outcome-worker")
@@ -216,7 +216,7 @@ def test_an_api_in_which_all_threads_wait_is_not_taken_for_dead() -> None:
 @each_service
 @each_worker
 def test_a_workers_startup_probe_calls_it_by_its_name(service: str, role: str) -> None:
-    argv = _worker(f"{service}_service", service, role)
+    argv = worker_options(service, role)
     name = argv[argv.index("--hostname") + 1]
     script = container_of(the("Deployment", role, OWN))["startupProbe"]["exec"]["command"][-1]
     assert f'--destination "{name}"' in script.replace("$SERVICE", service).replace("$HOSTNAME", "%h")
