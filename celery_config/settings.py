@@ -91,6 +91,9 @@ _RESULTS = {
 }
 
 _WORKER = {
+    # Threads, not processes: the work waits for the database, and a thread that waits costs no memory. Ours, because
+    # Celery's own lose their places to results that can't be stored.
+    "worker_pool": "celery_config.pool:AnsweringTaskPool",
     # One waiting message for each slot: what a worker holds back, another can't take.
     "worker_prefetch_multiplier": 1,
     # A broken broker connection must not cancel a branch in the middle: its database transaction is what counts.

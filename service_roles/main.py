@@ -82,8 +82,8 @@ def _work(package: str, service: str, role: str) -> int:
 def worker_options(service: str, role: str) -> list[str]:
     """The arguments of ``celery`` for one of the service's two workers.
 
-    Threads, not processes: the work waits for the database, and a thread that waits costs no memory. Gossip, mingle
-    and heartbeat are talk between workers that nothing here listens to.
+    Gossip, mingle and heartbeat are talk between workers that nothing here listens to. (What its threads are made of
+    is in ``celery_config.settings``.)
     """
     outcome = role == "outcome-worker"
     queue = outcome_queue(service) if outcome else branch_queue(service)
@@ -91,7 +91,6 @@ def worker_options(service: str, role: str) -> list[str]:
         "worker",
         *("--queues", queue),
         *("--hostname", f"{queue}@%h"),
-        *("--pool", "threads"),
         *("--concurrency", os.environ.get("WORKER_THREADS", _OUTCOME_THREADS if outcome else _BRANCH_THREADS)),
         *("--loglevel", os.environ.get("LOG_LEVEL", "INFO")),
         *("--without-gossip", "--without-mingle"),

@@ -18,8 +18,7 @@ from atomic_commit.recovery import Sweeper
 def test_a_sweeper_that_starts_looks_at_everything_at_once_however_far_it_was_put_off(
     shop: Shop, removal: TransactionRecord, user: int
 ) -> None:
-    """For example by a clock that has been put back since."""
-    shop.query("users", "UPDATE transactions SET next_look_at = clock_timestamp() + interval '1 day'")
+    shop.query("users", "UPDATE transactions SET next_look_at = clock_timestamp() + interval '7 seconds'")
     shop.prepare_all(removal)
     assert shop.sweep() == 0
     sweeper = Sweeper(shop.engines["users"], shop.atomic("users").coordinator, LIMITS)
@@ -76,7 +75,7 @@ def test_two_sweepers_never_hold_the_same_transaction(shop: Shop, removal: Trans
     grace = shop.add_user("Grace")
     shop.time_passes(2)
     with Session(shop.engines["users"]) as first:
-        claimed = [transaction for transaction, _ in journal.claim_due(first, 50, (1.0,))]
+        claimed = [transaction for transaction, _ in journal.claim_due(first, 50, (1.0,), 60.0)]
         assert claimed == [removal.id]
         assert shop.sweep() == 0
         other = shop.begin("users", "remove_user", user_id=grace)
@@ -90,7 +89,7 @@ def test_two_sweepers_never_hold_the_same_transaction(shop: Shop, removal: Trans
 def test_a_sweeper_that_dies_with_its_claim_loses_nothing(shop: Shop, removal: TransactionRecord) -> None:
     shop.time_passes(2)
     with Session(shop.engines["users"]) as dying:
-        journal.claim_due(dying, 50, (0.5,))
+        journal.claim_due(dying, 50, (0.5,), 60.0)
         dying.commit()
     shop.recover()
     assert state_of(shop, removal)[0] == "committed"
