@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -92,6 +93,7 @@ def main() -> int:
         for fault in (*server_faults(given.broker), *machine_faults())
         if (given.only in fault.name or given.only in fault.kind) and (fault.short or not given.short)
     ]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by an exception, so that the shop is taken down
     folder = Path(tempfile.mkdtemp(prefix="servers-"))
     results = []
     with open(given.out or folder / "results.jsonl", "a") as out:
