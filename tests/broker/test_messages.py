@@ -15,6 +15,9 @@ from tests.crash.post import Post
 
 from .shopkeeper import Shopkeeper
 
+#: Celery stores results by it; here the forger does so in the test's own process.
+pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
+
 CHOSEN = (
     "remove_user, commit: orders.cancel_user_orders: five at once",
     "place_order, commit: products.take_stock: five in a row",

@@ -161,7 +161,7 @@ class Post:
         with self._lock:
             for letter in letters:
                 for _ in range(times):
-                    self._send(self._sender, letter)
+                    self._send(letter)
 
     def seen(self, wanted: Wanted) -> list[Letter]:
         """Every such letter that came by, in order."""
@@ -186,7 +186,7 @@ class Post:
         try:
             with Connection(self._url) as connection:
                 queues = [queue for queue in declared_queues(self._url) if queue.name in QUEUE_NAMES]
-                with Consumer(connection, queues, on_message=lambda message: self._carry(connection, message)):
+                with Consumer(connection, queues, on_message=self._carry):
                     while not self._end.is_set():
                         try:
                             connection.drain_events(timeout=_TURN)
@@ -196,18 +196,20 @@ class Post:
             self._failure = error
             raise
 
-    def _carry(self, connection: Connection, message: Message) -> None:
+    def _carry(self, message: Message) -> None:
         letter = Letter.of(message)
         with self._lock:
             self._seen.append(letter)
             if not any(tray.takes(letter) for tray in self._trays):
                 for _ in range(self.times):
-                    self._send(connection, letter)
+                    self._send(letter)
         message.ack()
 
-    def _send(self, connection: Connection, letter: Letter) -> None:
+    def _send(self, letter: Letter) -> None:
+        """On a connection that nothing is read from: where py-amqp publishes it also reads what has come in, and on the
+        carrier's own connection that would be the next letter, in the middle of this one."""
         self._delivered[letter.queue, letter.task, letter.task_id] += 1
-        Producer(connection.default_channel).publish(
+        Producer(self._sender.default_channel).publish(
             letter.body,
             routing_key=_way(letter.queue),
             headers=letter.headers,
