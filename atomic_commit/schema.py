@@ -158,9 +158,13 @@ DROP INDEX transactions_settled, branch_rows_created;
 CREATE INDEX transactions_unsettled ON transactions (created_at, id) WHERE settled_at IS NULL;
 CREATE INDEX transactions_aborted ON transactions (created_at, id) WHERE state = 'aborted';
 CREATE INDEX branch_rows_age ON branch_rows (created_at);
+-- Every look and every decision leaves a dead entry in the indexes of what is due and unsettled; sweeps read it until a
+-- vacuum. By default that waits for a fifth of the table: the longer the history, the longer.
+ALTER TABLE transactions SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 50000);
 """
 
 _BACK_TO_V1 = """
+ALTER TABLE transactions RESET (autovacuum_vacuum_scale_factor, autovacuum_vacuum_threshold);
 DROP INDEX transactions_unsettled, transactions_aborted, branch_rows_age;
 CREATE INDEX transactions_settled ON transactions USING brin (settled_at) WITH (autosummarize = on);
 CREATE INDEX branch_rows_created ON branch_rows USING brin (created_at) WITH (autosummarize = on);
