@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 import pytest
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
+from celery.signals import setup_logging
 from eager_shop import LIMITS, Shop
 
 from atomic_commit import Fenced, Limits
@@ -183,6 +186,19 @@ def test_a_sender_that_was_stopped_in_between_sends_what_is_too_old_already(
     shop.recover()
 
 
+@contextmanager
+def logging_as_it_is() -> Iterator[None]:
+    """A worker would set up the logging of its whole process, which here is that of all tests."""
+
+    def leave_it(**_: Any) -> None: ...
+
+    setup_logging.connect(leave_it)
+    try:
+        yield
+    finally:
+        setup_logging.disconnect(leave_it)
+
+
 def test_a_worker_does_not_take_up_a_message_whose_end_has_come(shop: Shop, user: int) -> None:
     """A real worker, and a message that waited too long in its queue before one that did not."""
     celery = Celery("one-worker", broker="memory://", backend="cache+memory://", set_as_current=False)
@@ -194,7 +210,7 @@ def test_a_worker_does_not_take_up_a_message_whose_end_has_come(shop: Shop, user
     month = dt.timedelta(seconds=LIMITS.message_lifetime + 1)
     assert messages.send_attempt(dataclasses.replace(late, read_at=late.read_at - month))
     assert messages.send_attempt(fresh)
-    with start_worker(celery, pool="solo", queues="orders", perform_ping_check=False):
+    with logging_as_it_is(), start_worker(celery, pool="solo", queues="orders", perform_ping_check=False):
         give_up_at = time.monotonic() + 30
         while not shop.prepared() and time.monotonic() < give_up_at:
             time.sleep(0.05)
