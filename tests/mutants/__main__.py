@@ -54,7 +54,7 @@ def _is_killed(mutant: Mutant, tree: Path) -> bool:
 
 def _run(tree: Path, *tests: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *(f"tests/{test}" for test in tests)]
-    return subprocess.run(argv, cwd=tree, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(argv, cwd=tree, capture_output=True, text=True, timeout=900, check=False)
 
 
 sys.exit(main())
