@@ -43,17 +43,21 @@ class Letter:
     body: bytes
     headers: dict[str, Any]
     properties: dict[str, Any]
+    #: Seconds, as kombu's `publish` takes them; on the wire they are milliseconds in a string.
+    expires_in: float | None
     content_type: str
     content_encoding: str
 
     @classmethod
     def of(cls, message: Message) -> Letter:
         properties = {name: value for name, value in message.properties.items() if name not in _MADE_ANEW}
+        expiration = properties.pop("expiration", None)
         return cls(
             queue=message.delivery_info["routing_key"],
             body=message.body if isinstance(message.body, bytes) else str(message.body).encode(),
             headers=dict(message.headers),
             properties=properties,
+            expires_in=None if expiration is None else int(expiration) / 1000,
             content_type=message.content_type,
             content_encoding=message.content_encoding,
         )
@@ -215,6 +219,7 @@ class Post:
             headers=letter.headers,
             content_type=letter.content_type,
             content_encoding=letter.content_encoding,
+            expiration=letter.expires_in,
             **letter.properties,
         )
 
