@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -51,18 +51,29 @@ class TransactionKind:
 
 @dataclass(frozen=True)
 class BranchDeclaration:
-    """One branch that a service offers: its name, its function, and the names of the values that it takes."""
+    """One branch that a service offers: its name, its function, the names of the values that it takes, and what locks
+    the rows of several transactions at once."""
 
     name: str
     function: BranchFunction
     takes: tuple[str, ...]
+    locks: BranchFunction | None = None
 
     def call(self, session: Session, values: Mapping[str, Any]) -> Values:
         """Run the business function on the values that it names. What it returns joins the values."""
+        return self.function(session, **self._taken(values)) or {}
+
+    def lock(self, session: Session, members: Sequence[Mapping[str, Any]]) -> None:
+        """Lock what the branch will touch for all of these transactions, before it runs for the first of them."""
+        if self.locks:
+            taken = [self._taken(values) for values in members]
+            self.locks(session, **{name: [values[name] for values in taken] for name in self.takes})
+
+    def _taken(self, values: Mapping[str, Any]) -> Values:
         missing = [name for name in self.takes if name not in values]
         if missing:
             raise TypeError(f"{self.name} needs the values {missing}, which neither begin nor an earlier branch gave")
-        return self.function(session, **{name: values[name] for name in self.takes}) or {}
+        return {name: values[name] for name in self.takes}
 
 
 class Branches:
@@ -86,3 +97,21 @@ class Branches:
         name = f"{self.service}.{function.__name__}"
         self.declared[name] = BranchDeclaration(name, function, tuple(takes))
         return function
+
+    def locks(self, function: BranchFunction) -> Callable[[_F], _F]:
+        """Declare what locks, in primary-key order, the rows that the branch `function` touches, for several
+        transactions at once: same parameter names, each the list of their values::
+
+            @branches.locks(restock)
+            def lock_products(session, quantities): ...
+
+        Transactions that share an attempt run one after the other in one local transaction. Each locks in order; one
+        after the other they would not, and two attempts could wait for each other in a circle.
+        """
+        name = f"{self.service}.{function.__name__}"
+
+        def declare(locks: _F) -> _F:
+            self.declared[name] = replace(self.declared[name], locks=locks)
+            return locks
+
+        return declare

@@ -59,6 +59,21 @@ class Fenced(AtomicCommitError):
     """The branch is already over in this database (rolled back and fenced, or committed): it may not run again."""
 
 
+class MembersSaidNo(AtomicCommitError):
+    """Some of the transactions that share a branch said no, and what the others did is prepared elsewhere already, so
+    the whole attempt is given up. ``noes``: for each of them (its id as text) the members of its ballot.
+
+    Plain JSON in ``args``, so that it passes through Celery's result backend.
+    """
+
+    def __init__(self, noes: dict[str, dict[str, str | None]]) -> None:
+        super().__init__(noes)
+        self.noes = noes
+
+    def __str__(self) -> str:
+        return f"{len(self.noes)} of the attempt's transactions said no"
+
+
 class Lost(AtomicCommitError):
     """Nobody knows whether it happened (the connection went away in the middle). Only rows can tell; recovery asks.
 

@@ -6,6 +6,7 @@ Functions take the session of the local transaction they belong to; none of them
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -15,7 +16,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from atomic_commit.records import IdempotencyKey, Outcome, State
+from atomic_commit.records import IdempotencyKey, Outcome, State, TransactionRecord, of_attempt, read_all
 from atomic_commit.schema import transaction_branches as branches_table
 from atomic_commit.schema import transactions as table
 from atomic_commit.votes import Ballot
@@ -34,6 +35,17 @@ _PROGRESS: dict[str, Any] = {"looks": 0, "failures": 0, "quarantined_at": None}
 # ---- begin and dispatch
 
 
+def take_turn(session: Session, kind: str, attempts_at_once: int) -> bool:
+    """Whether a transaction of this kind may go at once, by itself: nobody else waits, fewer attempts than this are
+    under way, and nobody is forming one right now. A yes holds until the local transaction ends."""
+    waits = sa.exists(_waiting(kind))
+    return bool(
+        session.scalar(
+            select(sa.and_(func.pg_try_advisory_xact_lock(*_turn(kind)), ~waits, _under_way(kind) < attempts_at_once))
+        )
+    )
+
+
 def insert_transaction(
     session: Session,
     transaction: UUID,
@@ -44,20 +56,23 @@ def insert_transaction(
     deadline: float,
     patience: float,
     look_after: float,
+    waits: bool = False,
 ) -> None:
-    """Record an accepted transaction, its first attempt dispatched (the caller publishes right after its commit; if it
-    dies before, the silence is noticed). Raises IntegrityError where the idempotency key is taken."""
+    """Record an accepted transaction. It waits for an attempt, or leads its first one, which is dispatched (the caller
+    publishes right after its commit; if it dies before, the silence is noticed). Raises IntegrityError where the
+    idempotency key is taken."""
     session.execute(
         insert(table).values(
             id=transaction,
             kind=kind,
             state=State.PREPARING,
             attempt=1,
-            dispatched=True,
+            dispatched=not waits,
+            waits_until=_now if waits else None,
             values=values,
             deadline=_in(deadline),
             patience_until=_in(patience),
-            next_look_at=_in(look_after),
+            next_look_at=None if waits else _in(look_after),
             idempotency_caller=key.caller if key else None,
             idempotency_route=key.route if key else None,
             idempotency_key=key.key if key else None,
@@ -68,23 +83,25 @@ def insert_transaction(
 
 def take_place(session: Session, transaction: UUID, kind: str) -> bool:
     """Take the place of a transaction that may or may not have begun, with a settled row. False if it had begun."""
-    return _changed(
-        session,
-        insert(table)
-        .values(
-            id=transaction,
-            kind=kind,
-            state=State.ABORTED,
-            attempt=1,
-            dispatched=False,
-            values={},
-            cause={"branch": "begin", "cause": "lost", "reason": "lost", "detail": "begin was lost", "field": None},
-            deadline=_now,
-            patience_until=_now,
-            decided_at=_now,
-            settled_at=_now,
+    return bool(
+        _changed(
+            session,
+            insert(table)
+            .values(
+                id=transaction,
+                kind=kind,
+                state=State.ABORTED,
+                attempt=1,
+                dispatched=False,
+                values={},
+                cause={"branch": "begin", "cause": "lost", "reason": "lost", "detail": "begin was lost", "field": None},
+                deadline=_now,
+                patience_until=_now,
+                decided_at=_now,
+                settled_at=_now,
+            )
+            .on_conflict_do_nothing(),
         )
-        .on_conflict_do_nothing(),
     )
 
 
@@ -108,28 +125,87 @@ def insert_branches(session: Session, transaction: UUID, attempt: int, task_ids:
     )
 
 
-def mark_dispatched(session: Session, transaction: UUID, attempt: int, *, patience: float, look_after: float) -> bool:
-    """Claim the right to publish an attempt that is not published: only when every earlier attempt is settled, so that
-    its locks are gone. False if somebody else has it, or it is not time yet."""
-    owed = select(branches_table.c.name).where(
-        branches_table.c.transaction_id == transaction,
-        branches_table.c.outcome.is_not(None),
-        branches_table.c.settled_at.is_(None),
-    )
-    return _changed(
-        session,
-        update(table)
-        .where(_undecided(transaction, attempt), ~table.c.dispatched, ~sa.exists(owed))
-        .values(dispatched=True, patience_until=_in(patience), next_look_at=_in(look_after), **_PROGRESS),
-    )
+def anybody_waits(session: Session, kind: str) -> bool:
+    """Whether a transaction of this kind waits for an attempt and its pause is over."""
+    return bool(session.scalar(select(sa.exists(_waiting(kind)))))
 
 
-def mark_unpublished(session: Session, transaction: UUID, attempt: int, pause: float) -> None:
-    """Take back the claim: the broker took nothing. Recovery publishes the attempt later."""
+def claim_waiting(session: Session, kind: str, attempts_at_once: int, size: int) -> list[TransactionRecord]:
+    """Lock the transactions that go into the next attempt, longest waiting first: at most `size`, and one that has to
+    go alone goes alone. None while so many attempts are under way.
+
+    One at a time forms attempts of a kind (an advisory lock, held until the local transaction ends). A transaction
+    whose last attempt is not settled everywhere yet is left out: its locks are not gone.
+    """
+    session.execute(select(func.pg_advisory_xact_lock(*_turn(kind))))
+    if session.scalar(select(_under_way(kind))) >= attempts_at_once:
+        return []
+    of_its_last_attempt = sa.or_(
+        branches_table.c.transaction_id == table.c.id,
+        sa.and_(branches_table.c.transaction_id == table.c.leader, branches_table.c.attempt == table.c.leader_attempt),
+    )
+    statement = (
+        select(table)
+        .where(*_waits(kind), ~sa.exists(select(1).where(of_its_last_attempt, *_OWED)))
+        .order_by(table.c.waits_until)
+        .limit(size)
+        .with_for_update(skip_locked=True)
+    )
+    found = read_all(session, statement)
+    if found and found[0].alone:
+        return found[:1]
+    return [record for record in found if not record.alone]
+
+
+def start_attempt(
+    session: Session, members: Sequence[TransactionRecord], *, patience: float, look_after: float
+) -> tuple[UUID, int]:
+    """Make one attempt of transactions that wait, led by the first. Returns its name."""
+    leader, number = members[0].id, members[0].attempt
+    follows = table.c.id != leader
     session.execute(
         update(table)
-        .where(_undecided(transaction, attempt))
-        .values(dispatched=False, next_look_at=_in(pause), error="the broker could not be reached")
+        .where(table.c.id.in_([member.id for member in members]))
+        .values(
+            leader=sa.case((follows, sa.cast(leader, table.c.leader.type))),
+            leader_attempt=sa.case((follows, number)),
+            waits_until=None,
+            dispatched=True,
+            patience_until=_in(patience),
+            next_look_at=sa.case((~follows, _in(look_after))),
+            **_PROGRESS,
+        )
+    )
+    return leader, number
+
+
+def more_time(session: Session, transactions: Sequence[UUID], seconds: float) -> None:
+    """Leave time before the deadline: that nobody came by in all the time before is not their fault."""
+    session.execute(
+        update(table).where(table.c.id.in_(transactions)).values(deadline=func.greatest(table.c.deadline, _in(seconds)))
+    )
+
+
+def mark_dispatched(session: Session, leader: UUID, number: int, *, patience: float, look_after: float) -> bool:
+    """Claim the right to publish an attempt that could not be published. False if somebody else has it, or it is
+    over."""
+    return bool(
+        _changed(
+            session,
+            update(table)
+            .where(of_attempt(leader, number), ~table.c.dispatched)
+            .values(dispatched=True, patience_until=_in(patience), next_look_at=_for_leaders(look_after), **_PROGRESS),
+        )
+    )
+
+
+def mark_unpublished(session: Session, leader: UUID, number: int, pause: float) -> None:
+    """Take back the claim: the broker took nothing. Recovery publishes the attempt later, with the same members: the
+    broker may have it after all."""
+    session.execute(
+        update(table)
+        .where(of_attempt(leader, number))
+        .values(dispatched=False, next_look_at=_for_leaders(pause), error="the broker could not be reached")
     )
 
 
@@ -137,48 +213,71 @@ def mark_unpublished(session: Session, transaction: UUID, attempt: int, pause: f
 
 
 def record_decision(
-    session: Session, transaction: UUID, attempt: int, state: State, cause: dict[str, Any] | None, look_after: float
-) -> bool:
-    """The conditional update that decides: whoever wins it has decided, and nobody decides twice.
+    session: Session,
+    leader: UUID,
+    number: int,
+    members: Sequence[UUID],
+    state: State,
+    cause: dict[str, Any] | None,
+    look_after: float,
+) -> set[UUID]:
+    """The conditional update that decides about these members of an attempt. Returns those that it met.
 
-    With the local changes in the same local transaction, its commit is the commit point.
+    Whoever wins the first of these updates has decided about the attempt: the others of the same local transaction
+    follow it, every other decider finds the rows changed, and nobody decides twice. With the local changes in the same
+    local transaction, its commit is the commit point.
     """
     return _changed(
         session,
-        update(table)
-        .where(_undecided(transaction, attempt))
-        .values(
+        _of_these(leader, number, members).values(
             state=state,
             cause=cause,
             decided_at=_now,
-            next_look_at=_in(look_after),
+            next_look_at=_for_leaders(look_after),
             dispatched=True,
             **_PROGRESS,
         ),
     )
 
 
-def record_result(session: Session, transaction: UUID, result: dict[str, Any] | None) -> None:
+def record_results(session: Session, results: Mapping[UUID, dict[str, Any]]) -> None:
     """Keep what the coordinator's commit function returned, for the client's answer and for its repetitions."""
-    if result is not None:
-        session.execute(update(table).where(table.c.id == transaction).values(result=result))
+    if results:
+        session.execute(
+            _RECORD_RESULTS, {"ids": list(results), "results": [json.dumps(result) for result in results.values()]}
+        )
 
 
 def record_retry(
-    session: Session, transaction: UUID, attempt: int, cause: dict[str, Any] | None, pause: float, *, failed: bool
-) -> bool:
-    """End an attempt without a decision: the next one waits for `pause` seconds and for this one to be settled.
-    `failed`: it counts among the few that may fail with an unexpected error."""
+    session: Session,
+    leader: UUID,
+    number: int,
+    members: Sequence[UUID],
+    cause: dict[str, Any] | None,
+    pause: float,
+    look_after: float,
+    *,
+    failed: bool = False,
+    silent: bool = False,
+    alone: bool = False,
+) -> set[UUID]:
+    """Send these members of an attempt into another one, without a decision: it waits for `pause` seconds and for this
+    one to be settled. Returns those that the update met.
+
+    `failed`: it counts among the few that may fail with an unexpected error. `silent`: the next one is listened to for
+    longer. `alone`: whatever is wrong is theirs, so they go without others from now on.
+    """
     return _changed(
         session,
-        update(table)
-        .where(_undecided(transaction, attempt))
-        .values(
-            attempt=attempt + 1,
+        _of_these(leader, number, members).values(
+            attempt=table.c.attempt + 1,
             failed_attempts=table.c.failed_attempts + int(failed),
+            silent_attempts=table.c.silent_attempts + int(silent),
+            alone=sa.or_(table.c.alone, alone),
             dispatched=False,
             cause=cause,
-            next_look_at=_in(pause),
+            waits_until=_in(pause),
+            next_look_at=_for_leaders(look_after),
             **_PROGRESS,
         ),
     )
@@ -218,22 +317,29 @@ def record_settled_branch(session: Session, transaction: UUID, attempt: int, nam
     )
 
 
-def record_settled(session: Session, transaction: UUID) -> bool:
-    """Settle a decided transaction whose participants have all answered. It is then out of recovery's sight."""
-    owed = select(branches_table.c.name).where(
-        branches_table.c.transaction_id == transaction, branches_table.c.settled_at.is_(None)
-    )
-    return _changed(
-        session,
+def record_settled(session: Session, leader: UUID) -> bool | None:
+    """Settle whoever was decided in the last attempt that `leader` led, once its participants have all answered; they
+    are then out of recovery's sight. Returns None while answers are owed; else whether somebody who was in that attempt
+    waits for another one, which may go now."""
+    owed = select(1).where(branches_table.c.transaction_id == leader, *_OWED)
+    decided = table.c.state != State.PREPARING
+    settled = session.execute(
         update(table)
         .where(
-            table.c.id == transaction,
-            table.c.state != State.PREPARING,
+            sa.or_(sa.and_(table.c.id == leader, table.c.leader.is_(None)), table.c.leader == leader),
             table.c.settled_at.is_(None),
+            sa.or_(decided, table.c.waits_until.is_not(None)),
             ~sa.exists(owed),
         )
-        .values(settled_at=_now, next_look_at=None, error=None, quarantined_at=None),
-    )
+        .values(
+            settled_at=sa.case((decided, _now)),
+            next_look_at=None,
+            error=None,
+            quarantined_at=None,
+        )
+        .returning(table.c.state)
+    ).all()
+    return any(row.state == State.PREPARING for row in settled) if settled else None
 
 
 # ---- recovery
@@ -276,38 +382,42 @@ def claim_due(session: Session, limit: int, pauses: Sequence[float], farthest: f
 def make_all_due(session: Session) -> None:
     """Bring everything unsettled forward to now: at a worker's start, what waits has waited long enough."""
     session.execute(update(table).where(table.c.next_look_at > _now).values(next_look_at=_now))
+    session.execute(update(table).where(table.c.waits_until > _now).values(waits_until=_now))
 
 
-def restart_clocks(session: Session, transaction: UUID, attempt: int, patience: float) -> None:
+def restart_clocks(session: Session, leader: UUID, number: int, patience: float) -> None:
     """Start the attempt's patience anew and leave time before the deadline, because nobody was there to listen."""
     session.execute(
         update(table)
-        .where(_undecided(transaction, attempt))
+        .where(of_attempt(leader, number))
         .values(patience_until=_in(patience), deadline=func.greatest(table.c.deadline, _in(4 * patience)))
     )
 
 
 def record_quarantine(session: Session, transaction: UUID, error: str) -> None:
-    """Put a transaction aside that can't be settled: it stays in the journal, with its decision, for a person."""
+    """Put a transaction aside that can't be settled, with those that share or shared its last attempt: they can't
+    either. They stay in the journal, with their decisions, for a person."""
     session.execute(
         update(table)
-        .where(table.c.id == transaction, table.c.settled_at.is_(None))
+        .where(_with_followers(transaction), table.c.settled_at.is_(None))
         .values(quarantined_at=_now, next_look_at=None, error=error)
     )
 
 
 def release(session: Session, transaction: UUID) -> bool:
-    """Let recovery take up a transaction that was put aside. False for one that is not quarantined. The decision, and
-    what was answered, stay as they are.
+    """Let recovery take up a transaction that was put aside, with those that share its attempt. False for one that is
+    not quarantined. The decision, and what was answered, stay as they are.
 
     It is due since it was put aside: after a long time recovery sees that nobody was there to listen, and holds the
     silence of that time neither against its branches nor against its deadline.
     """
-    return _changed(
-        session,
-        update(table)
-        .where(table.c.id == transaction, table.c.quarantined_at.is_not(None), table.c.settled_at.is_(None))
-        .values(next_look_at=table.c.quarantined_at, **_PROGRESS),
+    return bool(
+        _changed(
+            session,
+            update(table)
+            .where(_with_followers(transaction), table.c.quarantined_at.is_not(None), table.c.settled_at.is_(None))
+            .values(next_look_at=table.c.quarantined_at, **_PROGRESS),
+        )
     )
 
 
@@ -322,14 +432,65 @@ def record_error(session: Session, transaction: UUID, error: str) -> int:
     return session.scalar(statement) or 0
 
 
-def _undecided(transaction: UUID, attempt: int) -> Any:
-    return sa.and_(table.c.id == transaction, table.c.state == State.PREPARING, table.c.attempt == attempt)
+def forget_look(session: Session, transaction: UUID) -> None:
+    """Whoever leads it is looked at; it need not be."""
+    session.execute(update(table).where(table.c.id == transaction).values(next_look_at=None))
 
 
-def _attempt(transaction: UUID, attempt: int) -> Any:
-    return sa.and_(branches_table.c.transaction_id == transaction, branches_table.c.attempt == attempt)
+_OWED = (branches_table.c.outcome.is_not(None), branches_table.c.settled_at.is_(None))
+
+_RECORD_RESULTS = sa.text(
+    "UPDATE transactions SET result = of_one.result::json"
+    " FROM unnest(CAST(:ids AS uuid[]), CAST(:results AS text[])) AS of_one (id, result)"
+    " WHERE transactions.id = of_one.id"
+)
+
+#: The first half of the advisory locks under which attempts are formed; the second is the kind's.
+_TURNS = 7_219_402
 
 
-def _changed(session: Session, statement: Any) -> bool:
-    """Whether the conditional update met its row."""
-    return bool(session.execute(statement.returning(table.c.id)).first())
+def _turn(kind: str) -> tuple[Any, Any]:
+    return sa.cast(_TURNS, sa.Integer), func.hashtext(kind)
+
+
+def _waits(kind: str) -> tuple[Any, ...]:
+    return table.c.kind == kind, table.c.waits_until <= _now, table.c.quarantined_at.is_(None)
+
+
+def _waiting(kind: str) -> Any:
+    return select(1).where(*_waits(kind))
+
+
+def _under_way(kind: str) -> Any:
+    """How many attempts of this kind are not decided yet."""
+    leads = table.c.state == State.PREPARING, table.c.waits_until.is_(None), table.c.leader.is_(None)
+    statement = select(func.count()).where(table.c.kind == kind, *leads, table.c.quarantined_at.is_(None))
+    return statement.scalar_subquery()
+
+
+def _for_leaders(seconds: float) -> Any:
+    """A look in so many seconds for who leads an attempt. Followers need none: the leader's finds them."""
+    return sa.case((table.c.leader.is_(None), _in(seconds)))
+
+
+def _of_these(leader: UUID, number: int, members: Sequence[UUID]) -> Any:
+    """An update of these members of an undecided attempt. Several rows are locked in the order of their ids first: two
+    deciders would else wait for each other in a circle."""
+    these = sa.and_(of_attempt(leader, number), table.c.id.in_(members))
+    if len(members) == 1:
+        return update(table).where(these)
+    locked = select(table.c.id).where(these).order_by(table.c.id).with_for_update().cte("locked")
+    return update(table).where(table.c.id == locked.c.id)
+
+
+def _with_followers(transaction: UUID) -> Any:
+    return sa.or_(table.c.id == transaction, table.c.leader == transaction)
+
+
+def _attempt(leader: UUID, number: int) -> Any:
+    return sa.and_(branches_table.c.transaction_id == leader, branches_table.c.attempt == number)
+
+
+def _changed(session: Session, statement: Any) -> set[UUID]:
+    """The rows that the conditional update met."""
+    return set(session.scalars(statement.returning(table.c.id)))

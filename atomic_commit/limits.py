@@ -26,6 +26,9 @@ class Limits:
     ``backoff``/``backoff_cap``: first and longest pause before a new attempt or a repeated outcome message.
     ``unwatched``: a look that is overdue by more than this proves that no outcome worker was alive; silence in that
     time is not held against the branches.
+    ``attempt_size``: most transactions that share one attempt; 1 turns sharing off.
+    ``attempts_at_once``: attempts of one kind that a service has under way; what comes meanwhile waits and goes
+    together.
     ``failed_attempts``: how often a branch that fails with an unexpected error is tried.
     ``keep_transactions``, ``keep_branch_rows``: ages at which settled transactions and branch rows are removed. The
     same in every service, because one's messages meet the other's branch rows; ``retention`` says what depends on them.
@@ -44,6 +47,8 @@ class Limits:
     unwatched: float = 10.0
     keep_transactions: float = 7 * 86400.0
     keep_branch_rows: float = 30 * 86400.0
+    attempt_size: int = 64
+    attempts_at_once: int = 4
     failed_attempts: int = 3
     quarantine_after: int = 20
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any, TypedDict
 
@@ -29,14 +30,18 @@ from atomic_commit.errors import (
     OBJECT_IN_USE,
     UNDEFINED_OBJECT,
     UNIQUE_VIOLATION,
+    AtomicCommitError,
     Conflict,
     Fenced,
     Impossible,
+    MembersSaidNo,
     sqlstate,
 )
 from atomic_commit.limits import Limits
+from atomic_commit.members import run_members
 from atomic_commit.names import Gid
 from atomic_commit.points import reach
+from atomic_commit.votes import Ballot, Cause, no_ballot
 
 log = logging.getLogger(__name__)
 
@@ -62,11 +67,14 @@ _SELECT_PREPARED = text("SELECT true FROM pg_prepared_xacts WHERE gid = :gid AND
 class HandedOn(TypedDict):
     """What one link of the chain hands to the next, and what its AsyncResult keeps as the proof of its yes.
 
-    ``prepared``: the gids prepared so far, in order; ``values``: what begin and the branches so far returned.
+    ``prepared``: the gids prepared so far, in order; ``members``: for each transaction of the attempt (its id as text)
+    what begin and the branches so far returned; ``dropped``: those that said no to the first branch, each with its
+    ballot's members, while the others went on.
     """
 
     prepared: list[str]
-    values: Values
+    members: dict[str, Values]
+    dropped: dict[str, dict[str, Any]]
 
 
 class Answer(StrEnum):
@@ -86,13 +94,16 @@ class Participant:
         self._engine, self._limits, self._earlier_result = engine, limits, earlier_result
 
     def prepare(self, gid: Gid, branch: BranchDeclaration, handed_on: HandedOn) -> HandedOn:
-        """Run the branch's function in one local transaction and prepare it. Returns what goes to the next link: the
-        values with the function's own added, and the gid as the proof that makes this result a yes.
+        """Run the branch's function for every transaction of the attempt in one local transaction, and prepare it.
+        Returns what goes to the next link: the values with the function's own added, and the gid as the proof that
+        makes this result a yes.
 
-        Raises Refused, Conflict, Fenced, Lost, or what the function raised. Whatever it raises, a prepared transaction
-        may exist (a connection can break after the server prepared): the coordinator rolls back every branch after
-        every no, and the sweep repeats that until it is answered.
+        Raises Refused, Conflict, Fenced, Lost, or what the function raised; MembersSaidNo where several transactions
+        share the attempt and some can't be left out. Whatever it raises, a prepared transaction may exist (a connection
+        can break after the server prepared): the coordinator rolls back every branch after every no, and the sweep
+        repeats that until it is answered.
         """
+        members = handed_on["members"]
         with told_apart(), _own_transaction(self._engine) as session:
             reach("prepare.before_branch_row", session)
             try:
@@ -101,16 +112,37 @@ class Participant:
                 return self._duplicate(gid, error)
             reach("prepare.after_branch_row", session)
             session.info["branch_runs"] = True
-            added = branch.call(session, handed_on["values"])
+            added, noes = run_members(session, branch, members)
             session.info["branch_runs"] = False
             session.flush()
             reach("prepare.after_function", session)
-            _prepare_transaction(session, gid)
+            # Nobody can be left out of what an earlier branch has prepared for all.
+            goes_on = bool(added) and not (noes and handed_on["prepared"])
+            if goes_on:
+                _prepare_transaction(session, gid)
+        if not goes_on:
+            raise MembersSaidNo({member: self._by_itself(branch, members[member], no) for member, no in noes.items()})
         reach("prepare.after_prepare")
         return {
             "prepared": [*handed_on["prepared"], str(gid)],
-            "values": {**handed_on["values"], **added},
+            "members": {member: {**members[member], **own} for member, own in added.items()},
+            "dropped": {**handed_on["dropped"], **{member: no.as_cause() for member, no in noes.items()}},
         }
+
+    def _by_itself(self, branch: BranchDeclaration, values: Values, no: Ballot) -> dict[str, Any]:
+        """A no that was said beside others, who may have taken what is missing and are now undone: a refusal stands
+        only if it is repeated without them. Else it is worth another try."""
+        if no.cause is not Cause.REFUSED:
+            return no.as_cause()
+        try:
+            with told_apart(), _own_transaction(self._engine) as session:
+                session.connection().exec_driver_sql("BEGIN")
+                session.info["branch_runs"] = True
+                branch.call(session, values)
+                session.info["branch_runs"] = False
+        except AtomicCommitError as error:
+            return no_ballot(branch.name, error).as_cause()
+        return replace(no, cause=Cause.CONFLICT).as_cause()
 
     def commit(self, gid: Gid) -> Answer:
         """Commit the prepared branch, or find that it is committed already.

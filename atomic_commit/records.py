@@ -6,7 +6,7 @@ taken, so that whether something is due or over is judged by one clock.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -19,7 +19,6 @@ from sqlalchemy.orm import Session
 
 from atomic_commit.schema import transaction_branches as branches_table
 from atomic_commit.schema import transactions as table
-from atomic_commit.votes import Vote
 
 
 class State(StrEnum):
@@ -49,8 +48,9 @@ class IdempotencyKey:
 
 @dataclass(frozen=True)
 class BranchRecord:
-    """One branch of one attempt, as the coordinator knows it."""
+    """One branch of one attempt, as the coordinator knows it. ``transaction_id`` is the attempt's leader."""
 
+    transaction_id: UUID
     name: str
     attempt: int
     position: int
@@ -70,7 +70,8 @@ class BranchRecord:
 
 @dataclass(frozen=True)
 class TransactionRecord:
-    """One transaction with the branches of all its attempts, in order."""
+    """One transaction with its branches in order: those of every attempt that it led, and those of its last attempt
+    where another transaction leads that."""
 
     id: UUID
     kind: str
@@ -90,6 +91,11 @@ class TransactionRecord:
     quarantined_at: datetime | None
     next_look_at: datetime | None
     fingerprint: str | None
+    leader: UUID | None
+    leader_attempt: int | None
+    waits_until: datetime | None
+    alone: bool
+    silent_attempts: int
     read_at: datetime
     branches: tuple[BranchRecord, ...] = field(default=())
 
@@ -103,28 +109,63 @@ class TransactionRecord:
         return self.state is not State.PREPARING
 
     @property
-    def due(self) -> bool:
-        """Whether the pause before the next look (or the next attempt) is over."""
-        return self.next_look_at is not None and self.next_look_at <= self.read_at
+    def waiting(self) -> bool:
+        """Whether it is accepted and not part of an attempt."""
+        return self.waits_until is not None
+
+    @property
+    def led_by(self) -> tuple[UUID, int]:
+        """The name of the attempt that it is or was last part of: the leader's id, and which of the leader's it is."""
+        return (self.leader, self.leader_attempt or 0) if self.leader else (self.id, self.attempt)
 
     @property
     def current_branches(self) -> tuple[BranchRecord, ...]:
-        """The branches of the attempt that is under way or was the last."""
-        return tuple(b for b in self.branches if b.attempt == self.attempt)
-
-    @property
-    def silent_attempts(self) -> int:
-        """How many earlier attempts were given up because nobody said no, yet somebody said nothing."""
-        votes: dict[int, set[str | None]] = {}
-        for branch in self.branches:
-            if branch.attempt < self.attempt:
-                votes.setdefault(branch.attempt, set()).add(branch.vote)
-        return sum(Vote.SILENT in cast and Vote.NO not in cast for cast in votes.values())
+        """The branches of the attempt that is under way or was the last; none while it waits for the next."""
+        if self.waiting:
+            return ()
+        return tuple(b for b in self.branches if (b.transaction_id, b.attempt) == self.led_by)
 
     @property
     def owed_branches(self) -> tuple[BranchRecord, ...]:
         """The branches, of any attempt, whose participants have not answered yet."""
         return tuple(b for b in self.branches if b.owed)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt that is under way: a chain, a prepared transaction in each service, a decision; for one transaction
+    or for several that share it. Its name is that of one of them, the leader, and which of the leader's attempts it
+    is."""
+
+    leader: UUID
+    number: int
+    kind: str
+    members: tuple[TransactionRecord, ...]
+    branches: tuple[BranchRecord, ...]
+    read_at: datetime
+
+    @property
+    def patience_over(self) -> bool:
+        return self.read_at > max(member.patience_until for member in self.members)
+
+
+def of_attempt(leader: UUID, number: int) -> sa.ColumnElement[bool]:
+    """The condition that a row of the transactions table is undecided and part of this attempt."""
+    leads = sa.and_(table.c.id == leader, table.c.leader.is_(None), table.c.attempt == number)
+    follows = sa.and_(table.c.leader == leader, table.c.leader_attempt == number, table.c.settled_at.is_(None))
+    return sa.and_(table.c.state == State.PREPARING, table.c.waits_until.is_(None), sa.or_(leads, follows))
+
+
+def read_attempt(session: Session, leader: UUID, number: int) -> Attempt | None:
+    """The attempt with its members in the order of their ids, or None if it is over."""
+    members = read_all(session, select(table).where(of_attempt(leader, number)).order_by(table.c.id))
+    return attempt_of(members) if members else None
+
+
+def attempt_of(members: Sequence[TransactionRecord]) -> Attempt:
+    """The attempt that these records, all its members, are part of."""
+    one = members[0]
+    return Attempt(*one.led_by, one.kind, tuple(members), one.current_branches, one.read_at)
 
 
 def read(session: Session, transaction: UUID) -> TransactionRecord | None:
@@ -149,15 +190,16 @@ def read_by_key(session: Session, key: IdempotencyKey) -> TransactionRecord | No
 def read_all(session: Session, statement: sa.Select[Any]) -> list[TransactionRecord]:
     """The transactions that `statement` (a select of the transactions table) finds, each with its branches."""
     found = session.execute(statement.add_columns(func.clock_timestamp().label("read_at"))).mappings().all()
-    branches: dict[UUID, list[BranchRecord]] = {row["id"]: [] for row in found}
+    leaders = {row["id"] for row in found} | {row["leader"] for row in found if row["leader"]}
+    branches: dict[UUID, list[BranchRecord]] = {leader: [] for leader in leaders}
     if branches:
         for row in session.execute(
             select(branches_table)
-            .where(branches_table.c.transaction_id.in_(branches))
+            .where(branches_table.c.transaction_id.in_(leaders))
             .order_by(branches_table.c.attempt, branches_table.c.position)
         ).mappings():
             branches[row["transaction_id"]].append(_branch_record(row))
-    return [_transaction_record(row, branches[row["id"]]) for row in found]
+    return [_transaction_record(row, _branches_of(row, branches)) for row in found]
 
 
 def not_settled(
@@ -177,6 +219,13 @@ def decided_among(session: Session, ids: Sequence[UUID]) -> dict[UUID, bool]:
         select(table.c.id, settled.label("settled")).where(table.c.id.in_(ids), table.c.state != State.PREPARING)
     )
     return {row.id: row.settled for row in rows}
+
+
+def _branches_of(row: sa.RowMapping, branches: Mapping[UUID, list[BranchRecord]]) -> list[BranchRecord]:
+    led = branches[row["id"]]
+    if not row["leader"]:
+        return led
+    return [*led, *(b for b in branches[row["leader"]] if b.attempt == row["leader_attempt"])]
 
 
 def _transaction_record(row: sa.RowMapping, branches: Sequence[BranchRecord]) -> TransactionRecord:

@@ -5,7 +5,7 @@ is still owed to whom. ``branch_rows`` is the participant's side: one row for ea
 here.
 
 The statements of a released version never change: a service's first migration calls ``create_v1``, a later one
-``create_v2``; the next change of the tables will be a ``create_v3`` beside them.
+``create_v2``, and so on; the next change of the tables will be a ``create_v4`` beside them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import UUID
 
 metadata = sa.MetaData()
+
+#: One row for each attempt that is not decided: its leader's.
+_UNDER_WAY = "state = 'preparing' AND waits_until IS NULL AND leader IS NULL"
+_FOLLOWS = "leader IS NOT NULL AND settled_at IS NULL"
 
 _moment = sa.DateTime(timezone=True)
 
@@ -41,6 +45,13 @@ transactions = sa.Table(
     sa.Column("looks", sa.Integer, nullable=False, server_default="0"),
     sa.Column("failed_attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
+    # Which attempt it is or was part of. NULL: it leads its own, or is alone in it.
+    sa.Column("leader", UUID(as_uuid=True)),
+    sa.Column("leader_attempt", sa.Integer),
+    # Since when, or from when on, it waits for an attempt. NULL: it is part of one, or decided.
+    sa.Column("waits_until", _moment),
+    sa.Column("alone", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("silent_attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("idempotency_caller", sa.Text),
     sa.Column("idempotency_route", sa.Text),
     sa.Column("idempotency_key", sa.Text),
@@ -54,6 +65,10 @@ transactions = sa.Table(
     # What people look for among a long history of commits: the few that are not settled, and the few that are aborted.
     sa.Index("transactions_unsettled", "created_at", "id", postgresql_where=sa.text("settled_at IS NULL")),
     sa.Index("transactions_aborted", "created_at", "id", postgresql_where=sa.text("state = 'aborted'")),
+    # Who waits, who is under way, and who follows whom: read for every attempt.
+    sa.Index("transactions_waiting", "kind", "waits_until", postgresql_where=sa.text("waits_until IS NOT NULL")),
+    sa.Index("transactions_under_way", "kind", postgresql_where=sa.text(_UNDER_WAY)),
+    sa.Index("transactions_followers", "leader", postgresql_where=sa.text(_FOLLOWS)),
 )
 
 transaction_branches = sa.Table(
@@ -179,3 +194,35 @@ def create_v2(op: Any) -> None:
 def drop_v2(op: Any) -> None:
     """Take back ``create_v2``."""
     op.execute(_BACK_TO_V1)
+
+
+_V3 = f"""
+ALTER TABLE transactions
+    ADD COLUMN leader uuid,
+    ADD COLUMN leader_attempt integer,
+    ADD COLUMN waits_until timestamptz,
+    ADD COLUMN alone boolean NOT NULL DEFAULT false,
+    ADD COLUMN silent_attempts integer NOT NULL DEFAULT 0;
+UPDATE transactions SET waits_until = coalesce(next_look_at, clock_timestamp())
+    WHERE state = 'preparing' AND NOT dispatched AND settled_at IS NULL AND attempt > 1;
+CREATE INDEX transactions_waiting ON transactions (kind, waits_until) WHERE waits_until IS NOT NULL;
+CREATE INDEX transactions_under_way ON transactions (kind) WHERE {_UNDER_WAY};
+CREATE INDEX transactions_followers ON transactions (leader) WHERE {_FOLLOWS};
+"""
+
+_BACK_TO_V2 = """
+DROP INDEX transactions_waiting, transactions_under_way, transactions_followers;
+ALTER TABLE transactions
+    DROP COLUMN leader, DROP COLUMN leader_attempt, DROP COLUMN waits_until, DROP COLUMN alone,
+    DROP COLUMN silent_attempts;
+"""
+
+
+def create_v3(op: Any) -> None:
+    """From version 2 to 3: transactions that share an attempt."""
+    op.execute(_V3)
+
+
+def drop_v3(op: Any) -> None:
+    """Take back ``create_v3``. Only where nothing shares an attempt: let everything settle before."""
+    op.execute(_BACK_TO_V2)

@@ -13,6 +13,8 @@ FAILURE with Refused                      no      refused     a business rule sa
 FAILURE with Conflict                     no      conflict    somebody was in the way; try again
 FAILURE with Lost, or the broker away     no      lost        a connection broke; it may be prepared or not
 FAILURE with anything else                no      failed      a fault; tried again a few times
+FAILURE with MembersSaidNo                no      each its    of the transactions that share the attempt, these
+                                                  own         said no; for the others it is ``beside``
 REVOKED                                   no      revoked     an operator said no; final
 PENDING, RECEIVED, STARTED, RETRY, other  silent              nothing: late, lost or never sent
 ========================================  ======  ==========  ===========================================
@@ -33,12 +35,12 @@ silence after it                      RETRY, or ABORT after the deadline
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from atomic_commit.errors import Conflict, Lost, Refused, is_transport_error
+from atomic_commit.errors import Conflict, Lost, MembersSaidNo, Refused, is_transport_error
 from atomic_commit.names import Gid
 
 
@@ -59,6 +61,8 @@ class Cause(StrEnum):
     LOST = "lost"
     FAILED = "failed"
     SILENCE = "silence"
+    #: nothing is wrong with this transaction; another one of the attempt said no
+    BESIDE = "beside"
 
 
 class Decision(StrEnum):
@@ -81,6 +85,15 @@ class Ballot:
     reason: str | None = None
     detail: str | None = None
     field: str | None = None
+    #: what single members of the attempt said, where not all of them did: (transaction id as text, its ballot)
+    members: tuple[tuple[str, Ballot], ...] = ()
+
+    def of_member(self, transaction: str) -> Ballot:
+        """What this ballot means to one member of the attempt: its own no; a no of others; or what all said."""
+        own = dict(self.members)
+        if not own or transaction in own:
+            return own.get(transaction, self)
+        return Ballot(self.branch, self.vote, self.status, Cause.BESIDE, "beside", self.detail)
 
     def as_cause(self) -> dict[str, Any]:
         """What the journal keeps and the client is told about the branch that prevented the commit."""
@@ -118,6 +131,9 @@ def ballot_of(gid: Gid, status: str, result: object) -> Ballot:
 def no_ballot(branch: str, error: object, status: str = "FAILURE") -> Ballot:
     """The no that an exception amounts to. `error` may be anything: what came back from a result backend is only as
     good as what was stored there."""
+    if isinstance(error, MembersSaidNo):
+        noes = tuple((member, ballot_from(branch, said, status)) for member, said in error.noes.items())
+        return Ballot(branch, Vote.NO, status, Cause.BESIDE, "beside", str(error), members=noes)
     if isinstance(error, Refused):
         return Ballot(branch, Vote.NO, status, Cause.REFUSED, error.reason, error.detail, error.field)
     if isinstance(error, Conflict):
@@ -125,6 +141,12 @@ def no_ballot(branch: str, error: object, status: str = "FAILURE") -> Ballot:
     if isinstance(error, Lost) or is_transport_error(error):
         return Ballot(branch, Vote.NO, status, Cause.LOST, "lost", str(error))
     return Ballot(branch, Vote.NO, status, Cause.FAILED, type(error).__name__, str(error)[:500])
+
+
+def ballot_from(branch: str, said: Mapping[str, str | None], status: str) -> Ballot:
+    """The no that ``Ballot.as_cause`` has written down."""
+    cause = Cause(said.get("cause") or Cause.FAILED)
+    return Ballot(branch, Vote.NO, status, cause, said.get("reason"), said.get("detail"), said.get("field"))
 
 
 def decision_of(ballots: Sequence[Ballot], situation: Situation) -> Decision:

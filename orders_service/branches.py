@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from collections.abc import Iterable
+
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from atomic_commit import Branches, Conflict, Values
@@ -18,14 +20,20 @@ def cancel_user_orders(session: Session, user_id: int) -> Values:
     An order that is ``cancelling`` belongs to a cancellation that may yet be undone, so it can be neither skipped nor
     cancelled twice: it is a conflict, and the removal tries again later. Fulfilled orders stay as history.
     """
-    orders = session.scalars(
-        select(Order)
-        .where(Order.user_id == user_id, Order.status.in_(("open", "cancelling")))
-        .order_by(Order.id)
-        .with_for_update()
-    ).all()
+    orders = session.scalars(_unfulfilled([user_id])).all()
     for order in orders:
         if order.status == "cancelling":
             raise Conflict(f"order {order.id} is being cancelled")
         order.status = "cancelled"
     return {"quantities": quantities_of(orders)}
+
+
+@branches.locks(cancel_user_orders)
+def lock_orders(session: Session, user_id: list[int]) -> None:
+    session.execute(_unfulfilled(user_id))
+
+
+def _unfulfilled(user_ids: Iterable[int]) -> Select[tuple[Order]]:
+    """What these users have ordered and not yet got, locked in primary-key order."""
+    waiting = Order.user_id.in_(sorted(set(user_ids))), Order.status.in_(("open", "cancelling"))
+    return select(Order).where(*waiting).order_by(Order.id).with_for_update()

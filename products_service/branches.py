@@ -51,6 +51,16 @@ def restock(session: Session, quantities: list[list[int]]) -> None:
         product.stock += quantity
 
 
+@branches.locks(take_stock)
+def lock_what_is_taken(session: Session, lines: list[list[dict[str, int]]]) -> None:
+    _locked(session, (line["product_id"] for of_one in lines for line in of_one))
+
+
+@branches.locks(restock)
+def lock_what_comes_back(session: Session, quantities: list[list[list[int]]]) -> None:
+    _locked(session, (product_id for of_one in quantities for product_id, _ in of_one))
+
+
 def _locked(session: Session, ids: Iterable[int]) -> dict[int, Product]:
     """The products, locked in primary-key order: two transactions that meet do so at the first common product, and
     neither waits for the other in a circle."""
