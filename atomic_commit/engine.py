@@ -15,7 +15,7 @@ from atomic_commit import records
 from atomic_commit.coordinator import Coordinator
 from atomic_commit.database import told_apart
 from atomic_commit.declare import BranchDeclaration, Branches, TransactionKind, Values
-from atomic_commit.errors import Conflict, Fenced, Lost, Refused
+from atomic_commit.errors import Conflict, Fenced, Lost, MembersSaidNo, Refused
 from atomic_commit.limits import Limits
 from atomic_commit.messages import Messages
 from atomic_commit.names import Gid, task_name
@@ -28,7 +28,7 @@ from atomic_commit.watch import DecisionWatch
 _READ_YOUR_WRITES = 1.0
 
 #: What a task may raise in the course of things: logged in one line, not as a crash.
-_EXPECTED = (Refused, Conflict, Fenced, Lost)
+_EXPECTED = (Refused, Conflict, Fenced, Lost, MembersSaidNo)
 
 #: Characters of a result in a log line; the whole of it is in the result backend.
 _SHORT = 120

@@ -23,7 +23,7 @@ LOCK_NOT_AVAILABLE = "55P03"
 #: "prepared transaction with identifier … does not exist"
 UNDEFINED_OBJECT = "42704"
 #: "prepared transaction with identifier … is busy": another session is resolving it
-OBJECT_IN_USE = "55000"
+PREPARED_IS_BUSY = "55000"
 
 
 class AtomicCommitError(Exception):

@@ -130,6 +130,17 @@ def anybody_waits(session: Session, kind: str) -> bool:
     return bool(session.scalar(select(sa.exists(_waiting(kind)))))
 
 
+def kinds_that_wait(session: Session) -> set[str]:
+    """The kinds of which some transaction waits."""
+    return set(session.scalars(select(table.c.kind).where(*_WAITS).distinct()))
+
+
+def put_aside_kind(session: Session, kind: str, error: str) -> set[UUID]:
+    """Quarantine those of a kind that wait, and that nobody here can dispatch. Returns them."""
+    statement = update(table).where(table.c.kind == kind, *_WAITS)
+    return _changed(session, statement.values(quarantined_at=_now, next_look_at=None, error=error))
+
+
 def claim_waiting(session: Session, kind: str, attempts_at_once: int, size: int) -> list[TransactionRecord]:
     """Lock the transactions that go into the next attempt, longest waiting first: at most `size`, and one that has to
     go alone goes alone. None while so many attempts are under way.
@@ -138,7 +149,7 @@ def claim_waiting(session: Session, kind: str, attempts_at_once: int, size: int)
     whose last attempt is not settled everywhere yet is left out: its locks are not gone.
     """
     session.execute(select(func.pg_advisory_xact_lock(*_turn(kind))))
-    if session.scalar(select(_under_way(kind))) >= attempts_at_once:
+    if not session.scalar(select(_under_way(kind) < attempts_at_once)):
         return []
     of_its_last_attempt = sa.or_(
         branches_table.c.transaction_id == table.c.id,
@@ -146,7 +157,7 @@ def claim_waiting(session: Session, kind: str, attempts_at_once: int, size: int)
     )
     statement = (
         select(table)
-        .where(*_waits(kind), ~sa.exists(select(1).where(of_its_last_attempt, *_OWED)))
+        .where(table.c.kind == kind, *_WAITS, ~sa.exists(select(1).where(of_its_last_attempt, *_OWED)))
         .order_by(table.c.waits_until)
         .limit(size)
         .with_for_update(skip_locked=True)
@@ -158,9 +169,18 @@ def claim_waiting(session: Session, kind: str, attempts_at_once: int, size: int)
 
 
 def start_attempt(
-    session: Session, members: Sequence[TransactionRecord], *, patience: float, look_after: float
+    session: Session,
+    members: Sequence[TransactionRecord],
+    *,
+    patience: float,
+    look_after: float,
+    time_left: float,
 ) -> tuple[UUID, int]:
-    """Make one attempt of transactions that wait, led by the first. Returns its name."""
+    """Make one attempt of transactions that wait, led by the first. Returns its name.
+
+    `time_left`: seconds that the first attempt of each has at least before its deadline. That nobody came by in all the
+    time before is not their fault.
+    """
     leader, number = members[0].id, members[0].attempt
     follows = table.c.id != leader
     session.execute(
@@ -172,18 +192,14 @@ def start_attempt(
             waits_until=None,
             dispatched=True,
             patience_until=_in(patience),
+            deadline=sa.case(
+                (table.c.attempt == 1, func.greatest(table.c.deadline, _in(time_left))), else_=table.c.deadline
+            ),
             next_look_at=sa.case((~follows, _in(look_after))),
             **_PROGRESS,
         )
     )
     return leader, number
-
-
-def more_time(session: Session, transactions: Sequence[UUID], seconds: float) -> None:
-    """Leave time before the deadline: that nobody came by in all the time before is not their fault."""
-    session.execute(
-        update(table).where(table.c.id.in_(transactions)).values(deadline=func.greatest(table.c.deadline, _in(seconds)))
-    )
 
 
 def mark_dispatched(session: Session, leader: UUID, number: int, *, patience: float, look_after: float) -> bool:
@@ -212,13 +228,20 @@ def mark_unpublished(session: Session, leader: UUID, number: int, pause: float) 
 # ---- decide
 
 
+def hold_attempt(session: Session, leader: UUID, number: int) -> set[UUID]:
+    """Lock the members of an undecided attempt, in the order of their ids: two deciders would else wait for each other
+    in a circle. Returns them."""
+    statement = select(table.c.id).where(of_attempt(leader, number)).order_by(table.c.id).with_for_update()
+    return set(session.scalars(statement))
+
+
 def record_decision(
     session: Session,
     leader: UUID,
     number: int,
     members: Sequence[UUID],
     state: State,
-    cause: dict[str, Any] | None,
+    cause: Mapping[str, object] | None,
     look_after: float,
 ) -> set[UUID]:
     """The conditional update that decides about these members of an attempt. Returns those that it met.
@@ -273,7 +296,7 @@ def record_retry(
             attempt=table.c.attempt + 1,
             failed_attempts=table.c.failed_attempts + int(failed),
             silent_attempts=table.c.silent_attempts + int(silent),
-            alone=sa.or_(table.c.alone, alone),
+            alone=sa.true() if alone else table.c.alone,
             dispatched=False,
             cause=cause,
             waits_until=_in(pause),
@@ -317,10 +340,10 @@ def record_settled_branch(session: Session, transaction: UUID, attempt: int, nam
     )
 
 
-def record_settled(session: Session, leader: UUID) -> bool | None:
+def record_settled(session: Session, leader: UUID) -> str | None:
     """Settle whoever was decided in the last attempt that `leader` led, once its participants have all answered; they
-    are then out of recovery's sight. Returns None while answers are owed; else whether somebody who was in that attempt
-    waits for another one, which may go now."""
+    are then out of recovery's sight. Returns the kind of those who were in it and are to go into another one, which
+    they may do now, if there are any."""
     owed = select(1).where(branches_table.c.transaction_id == leader, *_OWED)
     decided = table.c.state != State.PREPARING
     settled = session.execute(
@@ -337,9 +360,9 @@ def record_settled(session: Session, leader: UUID) -> bool | None:
             error=None,
             quarantined_at=None,
         )
-        .returning(table.c.state)
+        .returning(table.c.state, table.c.kind)
     ).all()
-    return any(row.state == State.PREPARING for row in settled) if settled else None
+    return next((row.kind for row in settled if row.state == State.PREPARING), None)
 
 
 # ---- recovery
@@ -399,7 +422,7 @@ def record_quarantine(session: Session, transaction: UUID, error: str) -> None:
     either. They stay in the journal, with their decisions, for a person."""
     session.execute(
         update(table)
-        .where(_with_followers(transaction), table.c.settled_at.is_(None))
+        .where(_with_others(transaction), table.c.settled_at.is_(None))
         .values(quarantined_at=_now, next_look_at=None, error=error)
     )
 
@@ -415,7 +438,7 @@ def release(session: Session, transaction: UUID) -> bool:
         _changed(
             session,
             update(table)
-            .where(_with_followers(transaction), table.c.quarantined_at.is_not(None), table.c.settled_at.is_(None))
+            .where(_with_others(transaction), table.c.quarantined_at.is_not(None), table.c.settled_at.is_(None))
             .values(next_look_at=table.c.quarantined_at, **_PROGRESS),
         )
     )
@@ -430,11 +453,6 @@ def record_error(session: Session, transaction: UUID, error: str) -> int:
         .returning(table.c.failures)
     )
     return session.scalar(statement) or 0
-
-
-def forget_look(session: Session, transaction: UUID) -> None:
-    """Whoever leads it is looked at; it need not be."""
-    session.execute(update(table).where(table.c.id == transaction).values(next_look_at=None))
 
 
 _OWED = (branches_table.c.outcome.is_not(None), branches_table.c.settled_at.is_(None))
@@ -453,12 +471,11 @@ def _turn(kind: str) -> tuple[Any, Any]:
     return sa.cast(_TURNS, sa.Integer), func.hashtext(kind)
 
 
-def _waits(kind: str) -> tuple[Any, ...]:
-    return table.c.kind == kind, table.c.waits_until <= _now, table.c.quarantined_at.is_(None)
+_WAITS = (table.c.waits_until <= func.now(), table.c.quarantined_at.is_(None))
 
 
 def _waiting(kind: str) -> Any:
-    return select(1).where(*_waits(kind))
+    return select(1).where(table.c.kind == kind, *_WAITS)
 
 
 def _under_way(kind: str) -> Any:
@@ -474,17 +491,13 @@ def _for_leaders(seconds: float) -> Any:
 
 
 def _of_these(leader: UUID, number: int, members: Sequence[UUID]) -> Any:
-    """An update of these members of an undecided attempt. Several rows are locked in the order of their ids first: two
-    deciders would else wait for each other in a circle."""
-    these = sa.and_(of_attempt(leader, number), table.c.id.in_(members))
-    if len(members) == 1:
-        return update(table).where(these)
-    locked = select(table.c.id).where(these).order_by(table.c.id).with_for_update().cte("locked")
-    return update(table).where(table.c.id == locked.c.id)
+    return update(table).where(of_attempt(leader, number), table.c.id.in_(members))
 
 
-def _with_followers(transaction: UUID) -> Any:
-    return sa.or_(table.c.id == transaction, table.c.leader == transaction)
+def _with_others(transaction: UUID) -> Any:
+    """The condition that a row is this transaction's, or of one that is or was last in the same attempt."""
+    leader = select(func.coalesce(table.c.leader, table.c.id)).where(table.c.id == transaction).scalar_subquery()
+    return sa.or_(table.c.id == leader, table.c.leader == leader)
 
 
 def _attempt(leader: UUID, number: int) -> Any:

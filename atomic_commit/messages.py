@@ -7,8 +7,10 @@ sending never raises; it says whether the broker took the message.
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any, cast
+from uuid import UUID
 
 from celery import Celery, chain
 from celery.canvas import Signature
@@ -19,9 +21,9 @@ from atomic_commit.away import Away
 from atomic_commit.names import Gid, branch_queue, outcome_queue, service_of, task_name
 from atomic_commit.participant import HandedOn
 from atomic_commit.points import reach
-from atomic_commit.records import BranchRecord, Outcome, TransactionRecord
+from atomic_commit.records import Attempt, BranchRecord, Outcome
 from atomic_commit.unsubscribed import unsubscribed
-from atomic_commit.votes import Ballot, ballot_of
+from atomic_commit.votes import Ballot, Vote, ballot_of
 
 log = logging.getLogger(__name__)
 
@@ -35,53 +37,51 @@ class Messages:
         self._lifetime = timedelta(seconds=lifetime)
         self._broker, self._backend = Away("the broker"), Away("the result backend")
 
-    def gid(self, record: TransactionRecord, branch: BranchRecord) -> Gid:
-        """The identifier of one of the transaction's branches."""
-        return Gid(self._app_name, record.id, branch.attempt, branch.name)
+    def gid(self, branch: BranchRecord) -> Gid:
+        """The identifier of one branch of an attempt."""
+        return Gid(self._app_name, branch.transaction_id, branch.attempt, branch.name)
 
-    def task_ids(self, record_id: Any, attempt: int, branches: tuple[str, ...]) -> dict[str, str]:
+    def task_ids(self, leader: UUID, number: int, branches: tuple[str, ...]) -> dict[str, str]:
         """Branch name → task id (the gid's text) for one attempt."""
-        return {name: str(Gid(self._app_name, record_id, attempt, name)) for name in branches}
+        return {name: str(Gid(self._app_name, leader, number, name)) for name in branches}
 
-    def send_attempt(self, record: TransactionRecord) -> bool:
-        """Publish the chain of the current attempt: each branch in its service's queue, then decide in ours.
+    def send_attempt(self, attempt: Attempt) -> bool:
+        """Publish the attempt's chain: each branch in its service's queue, then decide in ours.
 
         Every link also carries ``review`` as its error callback, so that a no is acted on at once and not when recovery
         looks. Returns whether the broker took it.
         """
-        handed_on: HandedOn = {"prepared": [], "values": record.values}
-        which = {"transaction": str(record.id), "attempt": record.attempt}
-        review = self._own("review", which, task_id=self._own_id(record, "review"), immutable=True)
-        links = [self._branch(record, branch, review) for branch in record.current_branches]
+        members = {str(member.id): member.values for member in attempt.members}
+        handed_on: HandedOn = {"prepared": [], "members": members, "dropped": {}}
+        which = {"transaction": str(attempt.leader), "attempt": attempt.number}
+        review = self._own("review", which, task_id=self._own_id(attempt, "review"), immutable=True)
+        links = [self._branch(branch, attempt.read_at, review) for branch in attempt.branches]
         links[0].args = (handed_on,)
-        decide = self._own("decide", which, task_id=self._own_id(record, "decide"))
+        decide = self._own("decide", which, task_id=self._own_id(attempt, "decide"))
         reach("publish.before_attempt")
         sent = self._send(chain(*links, decide))
         reach("publish.after_attempt")
         return sent
 
-    def send_outcomes(self, record: TransactionRecord) -> bool:
-        """Publish commit or rollback to every participant that still owes an answer. Stops at the first failure."""
-        return all(self._send_outcome(record, branch) for branch in record.owed_branches)
+    def send_outcomes(self, branches: Iterable[BranchRecord], read_at: datetime) -> bool:
+        """Publish commit or rollback to the participants of these branches, as read at that time. Stops at the first
+        failure. Returns whether the broker took them all."""
+        return all(self._send_outcome(branch, read_at) for branch in branches)
 
-    def _send_outcome(self, record: TransactionRecord, branch: BranchRecord) -> bool:
+    def _send_outcome(self, branch: BranchRecord, read_at: datetime) -> bool:
         reach("publish.before_outcome")
-        sent = self._send(self._outcome(record, branch))
+        sent = self._send(self._outcome(branch, read_at))
         reach("publish.after_outcome")
         return sent
 
-    def ballots(self, record: TransactionRecord) -> list[Ballot]:
-        """The votes of the current attempt by its tasks' AsyncResults. A backend that can't be reached is silence."""
-        return [self._ballot(record, branch) for branch in record.current_branches]
+    def ballots(self, attempt: Attempt, handed_on: HandedOn | None = None) -> list[Ballot]:
+        """The votes of an attempt: by what the chain has handed on to decide, if it has, and where that lacks the proof
+        by its tasks' AsyncResults. A backend that can't be reached is silence."""
+        return [self._ballot_handed_on(branch, handed_on) or self._ballot(branch) for branch in attempt.branches]
 
-    def ballots_handed_on(self, record: TransactionRecord, handed_on: HandedOn) -> list[Ballot]:
-        """The votes by what the chain handed on to decide, and by AsyncResult where that lacks the proof."""
-        return [
-            ballot
-            if (ballot := ballot_of(self.gid(record, b), "SUCCESS", handed_on)).vote == "yes"
-            else self._ballot(record, b)
-            for b in record.current_branches
-        ]
+    def _ballot_handed_on(self, branch: BranchRecord, handed_on: HandedOn | None) -> Ballot | None:
+        ballot = ballot_of(self.gid(branch), "SUCCESS", handed_on)
+        return ballot if ballot.vote is Vote.YES else None
 
     def result_of(self, gid: Gid) -> HandedOn | None:
         """What the branch's task stored as its result, if it is a proof that the branch is prepared."""
@@ -90,7 +90,7 @@ class Messages:
         except Exception as error:  # the backend's own exceptions differ from transport to transport
             log.warning("result of %s can't be read: %s", gid, error)
             return None
-        proven = ballot_of(gid, status, result).vote == "yes"
+        proven = ballot_of(gid, status, result).vote is Vote.YES
         return cast(HandedOn, result) if proven else None
 
     def status_of(self, task_id: str) -> str | None:
@@ -109,44 +109,44 @@ class Messages:
             # the result of a task that is ready is cached by now; of any other it would be asked for again
             return status, found.result if status in READY_STATES else None
 
-    def _ballot(self, record: TransactionRecord, branch: BranchRecord) -> Ballot:
-        gid = self.gid(record, branch)
+    def _ballot(self, branch: BranchRecord) -> Ballot:
+        gid = self.gid(branch)
         try:
             return ballot_of(gid, *self._seen(str(gid)))
         except Exception as error:
             log.warning("vote of %s can't be read: %s", gid, error)
             return ballot_of(gid, "UNKNOWN", None)
 
-    def _own_id(self, record: TransactionRecord, verb: str) -> str:
-        return f"{self._app_name}:{record.id}:{record.attempt}:{self.service}.{verb}"
+    def _own_id(self, attempt: Attempt, verb: str) -> str:
+        return f"{self._app_name}:{attempt.leader}:{attempt.number}:{self.service}.{verb}"
 
-    def _branch(self, record: TransactionRecord, branch: BranchRecord, review: Signature) -> Signature:
+    def _branch(self, branch: BranchRecord, read_at: datetime, review: Signature) -> Signature:
         return self._celery.signature(
             branch.name,
-            kwargs={"transaction": str(record.id), "attempt": record.attempt},
+            kwargs={"transaction": str(branch.transaction_id), "attempt": branch.attempt},
             task_id=branch.task_id,
             queue=branch_queue(service_of(branch.name)),
-            expires=self._end(record),
+            expires=self._end(read_at),
             link_error=[review.clone()],
         )
 
-    def _outcome(self, record: TransactionRecord, branch: BranchRecord) -> Signature:
-        participant = service_of(branch.name)
-        which = {"transaction": str(record.id), "attempt": branch.attempt, "branch": branch.name}
+    def _outcome(self, branch: BranchRecord, read_at: datetime) -> Signature:
+        participant, gid = service_of(branch.name), self.gid(branch)
+        which = {"transaction": str(branch.transaction_id), "attempt": branch.attempt, "branch": branch.name}
         verb = "commit" if branch.outcome is Outcome.COMMIT else "rollback"
         return self._celery.signature(
             task_name(participant, verb),
             kwargs=which,
-            task_id=f"{self.gid(record, branch)}:{verb}",
+            task_id=f"{gid}:{verb}",
             queue=outcome_queue(participant),
-            expires=self._end(record),
-            link=[self._own("acknowledge", which, task_id=f"{self.gid(record, branch)}:acknowledge")],
+            expires=self._end(read_at),
+            link=[self._own("acknowledge", which, task_id=f"{gid}:acknowledge")],
         )
 
-    def _end(self, record: TransactionRecord) -> str:
+    def _end(self, read_at: datetime) -> str:
         """When the message is too old, as Celery writes it. By when the rows were read and not by when it is sent: a
         sender that was stopped in between sends what is too old already, and later links of a chain get no new time."""
-        return (record.read_at + self._lifetime).isoformat()
+        return (read_at + self._lifetime).isoformat()
 
     def _own(self, verb: str, kwargs: dict[str, Any], **options: Any) -> Signature:
         immutable = bool(options.pop("immutable", False))

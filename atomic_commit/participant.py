@@ -27,7 +27,7 @@ from atomic_commit.database import run_outside_transaction, told_apart
 from atomic_commit.declare import BranchDeclaration, Values
 from atomic_commit.errors import (
     LOCK_NOT_AVAILABLE,
-    OBJECT_IN_USE,
+    PREPARED_IS_BUSY,
     UNDEFINED_OBJECT,
     UNIQUE_VIOLATION,
     AtomicCommitError,
@@ -103,7 +103,6 @@ class Participant:
         can break after the server prepared): the coordinator rolls back every branch after every no, and the sweep
         repeats that until it is answered.
         """
-        members = handed_on["members"]
         with told_apart(), _own_transaction(self._engine) as session:
             reach("prepare.before_branch_row", session)
             try:
@@ -111,6 +110,7 @@ class Participant:
             except DBAPIError as error:
                 return self._duplicate(gid, error)
             reach("prepare.after_branch_row", session)
+            members = _members(handed_on)
             session.info["branch_runs"] = True
             added, noes = run_members(session, branch, members)
             session.info["branch_runs"] = False
@@ -217,7 +217,7 @@ class Participant:
 
     def _unless_gone(self, error: DBAPIError) -> None:
         """Pass on every error but "no such prepared transaction"; a busy one is a Conflict."""
-        if sqlstate(error) == OBJECT_IN_USE:
+        if sqlstate(error) == PREPARED_IS_BUSY:
             raise Conflict(str(error.orig).strip()) from error
         if sqlstate(error) != UNDEFINED_OBJECT:
             raise error
@@ -298,6 +298,12 @@ def _prepare_transaction(session: Session, gid: Gid) -> None:
         raise Impossible(
             f"{gid}: PREPARE TRANSACTION was answered with {cursor.statusmessage}; the branch hid a database error"
         )
+
+
+def _members(handed_on: HandedOn) -> dict[str, Values]:
+    if "members" not in handed_on:
+        raise Conflict("the message was sent by another release, which is being replaced")
+    return handed_on["members"]
 
 
 def _key(gid: Gid) -> dict[str, Any]:

@@ -7,7 +7,7 @@ taken, so that whether something is due or over is judged by one clock.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -114,6 +114,12 @@ class TransactionRecord:
         return self.waits_until is not None
 
     @property
+    def late(self) -> bool:
+        """Whether it is not to be tried again. (Before the first try there is no "again": whoever stood in line for so
+        long is still tried.)"""
+        return self.attempt > 1 and self.read_at > self.deadline
+
+    @property
     def led_by(self) -> tuple[UUID, int]:
         """The name of the attempt that it is or was last part of: the leader's id, and which of the leader's it is."""
         return (self.leader, self.leader_attempt or 0) if self.leader else (self.id, self.attempt)
@@ -145,8 +151,31 @@ class Attempt:
     read_at: datetime
 
     @property
-    def patience_over(self) -> bool:
-        return self.read_at > max(member.patience_until for member in self.members)
+    def shared(self) -> bool:
+        """Whether several transactions are in it."""
+        return len(self.members) > 1
+
+    @property
+    def dispatched(self) -> bool:
+        return all(member.dispatched for member in self.members)
+
+    @property
+    def deadline_over(self) -> bool:
+        """Whether there is nobody in it who would be tried again."""
+        return self.read_at > max(member.deadline for member in self.members)
+
+    @property
+    def patience_left(self) -> float:
+        """Seconds until silence counts as a no; negative once it does."""
+        return (max(member.patience_until for member in self.members) - self.read_at).total_seconds()
+
+    def told(self, outcome: Outcome) -> tuple[BranchRecord, ...]:
+        """Its branches as they are once this has been decided."""
+        return tuple(replace(branch, outcome=outcome) for branch in self.branches)
+
+    def __str__(self) -> str:
+        others = f" with {len(self.members) - 1} others" if self.shared else ""
+        return f"{self.leader}, attempt {self.number}{others}"
 
 
 def of_attempt(leader: UUID, number: int) -> sa.ColumnElement[bool]:

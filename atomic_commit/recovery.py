@@ -62,10 +62,12 @@ class Sweeper:
         return self._thread is None or self._thread.is_alive()
 
     def sweep(self) -> int:
-        """Look once at every transaction that is due. Returns how many were looked at.
+        """Let go who waits, and look once at every transaction that is due. Returns how many were looked at.
 
         Stops early when the broker can't be reached: the rest stays due and nothing is gained by trying each one.
         """
+        if not self._dispatch():
+            return 0
         looked: set[UUID] = set()
         while not self._stop.is_set():
             reach("sweep.before_claim")
@@ -101,6 +103,17 @@ class Sweeper:
             except Exception:
                 log.exception("sweep failed")
             self._stop.wait(self._limits.sweep_interval * random.uniform(0.5, 1.5))
+
+    def _dispatch(self) -> bool:
+        """Let go who waits. Trouble with that, as with any look, is no reason not to look."""
+        try:
+            with told_apart():
+                return self._coordinator.dispatch_all()
+        except (Conflict, Lost):
+            raise
+        except Exception:
+            log.exception("who waits can't be dispatched for now")
+            return True
 
     def _look(self, transaction: UUID, overdue: float) -> bool:
         """Look at one transaction; whatever goes wrong with it stays its own trouble."""

@@ -6,7 +6,8 @@ The vote table (``tests/unit/test_votes.py`` is this table, row by row). A branc
 ========================================  ======  ==========  ===========================================
 status of the branch's AsyncResult        vote    cause       what it proves
 ========================================  ======  ==========  ===========================================
-SUCCESS, and the result names its gid     yes                 the branch is prepared in its database
+SUCCESS, and the result names its gid     yes                 the branch is prepared in its database; without
+                                                              the transactions that it says it has dropped
 SUCCESS, without that proof               silent              nothing: a result that proves nothing is none
 FAILURE with Refused                      no      refused     a business rule said no; not that nothing is
                                                               prepared: every no is rolled back everywhere
@@ -85,15 +86,12 @@ class Ballot:
     reason: str | None = None
     detail: str | None = None
     field: str | None = None
-    #: what single members of the attempt said, where not all of them did: (transaction id as text, its ballot)
+    #: the noes of single members of the attempt, where not all of them said the same: (transaction id as text, ballot)
     members: tuple[tuple[str, Ballot], ...] = ()
 
     def of_member(self, transaction: str) -> Ballot:
-        """What this ballot means to one member of the attempt: its own no; a no of others; or what all said."""
-        own = dict(self.members)
-        if not own or transaction in own:
-            return own.get(transaction, self)
-        return Ballot(self.branch, self.vote, self.status, Cause.BESIDE, "beside", self.detail)
+        """What this ballot means to one member of the attempt: its own no, or what all the others said."""
+        return next((ballot for member, ballot in self.members if member == transaction), self)
 
     def as_cause(self) -> dict[str, Any]:
         """What the journal keeps and the client is told about the branch that prevented the commit."""
@@ -119,8 +117,8 @@ class Situation:
 
 def ballot_of(gid: Gid, status: str, result: object) -> Ballot:
     """The vote that a task status and its result amount to (see the vote table)."""
-    if status == "SUCCESS" and _proves(result, gid):
-        return Ballot(gid.branch, Vote.YES, status)
+    if status == "SUCCESS" and isinstance(result, dict) and _proves(result, gid):
+        return Ballot(gid.branch, Vote.YES, status, members=_noes(gid.branch, result.get("dropped"), status))
     if status == "FAILURE":
         return no_ballot(gid.branch, result, status)
     if status == "REVOKED":
@@ -132,7 +130,7 @@ def no_ballot(branch: str, error: object, status: str = "FAILURE") -> Ballot:
     """The no that an exception amounts to. `error` may be anything: what came back from a result backend is only as
     good as what was stored there."""
     if isinstance(error, MembersSaidNo):
-        noes = tuple((member, ballot_from(branch, said, status)) for member, said in error.noes.items())
+        noes = _noes(branch, error.noes, status)
         return Ballot(branch, Vote.NO, status, Cause.BESIDE, "beside", str(error), members=noes)
     if isinstance(error, Refused):
         return Ballot(branch, Vote.NO, status, Cause.REFUSED, error.reason, error.detail, error.field)
@@ -141,12 +139,6 @@ def no_ballot(branch: str, error: object, status: str = "FAILURE") -> Ballot:
     if isinstance(error, Lost) or is_transport_error(error):
         return Ballot(branch, Vote.NO, status, Cause.LOST, "lost", str(error))
     return Ballot(branch, Vote.NO, status, Cause.FAILED, type(error).__name__, str(error)[:500])
-
-
-def ballot_from(branch: str, said: Mapping[str, str | None], status: str) -> Ballot:
-    """The no that ``Ballot.as_cause`` has written down."""
-    cause = Cause(said.get("cause") or Cause.FAILED)
-    return Ballot(branch, Vote.NO, status, cause, said.get("reason"), said.get("detail"), said.get("field"))
 
 
 def decision_of(ballots: Sequence[Ballot], situation: Situation) -> Decision:
@@ -163,6 +155,17 @@ def decision_of(ballots: Sequence[Ballot], situation: Situation) -> Decision:
     return again if situation.patience_over else Decision.WAIT
 
 
+def ballots_of_member(ballots: Sequence[Ballot], transaction: str) -> list[Ballot]:
+    """What the votes of a shared attempt mean to one of its transactions. The branches behind the one that has dropped
+    it did not know it: what they say is not about it."""
+    of_member: list[Ballot] = []
+    for ballot in ballots:
+        of_member.append(ballot.of_member(transaction))
+        if ballot.vote is Vote.YES and of_member[-1] is not ballot:
+            break
+    return of_member
+
+
 def deciding_ballot(ballots: Sequence[Ballot]) -> Ballot | None:
     """The ballot that an abort is explained by: the first final no, else the first no, else the first silence.
 
@@ -174,6 +177,17 @@ def deciding_ballot(ballots: Sequence[Ballot]) -> Ballot | None:
     return next(iter(final + noes + silent), None)
 
 
-def _proves(result: object, gid: Gid) -> bool:
+def _proves(result: Mapping[str, Any], gid: Gid) -> bool:
     """A yes needs positive evidence: the gid, which a branch returns only after PREPARE TRANSACTION said so."""
-    return isinstance(result, dict) and str(gid) in list(result.get("prepared", ()))
+    return str(gid) in list(result.get("prepared", ()))
+
+
+def _noes(branch: str, said: Mapping[str, Mapping[str, Any]] | None, status: str) -> tuple[tuple[str, Ballot], ...]:
+    """What members said, each as ``Ballot.as_cause`` has written it down."""
+    return tuple((member, _no_from(branch, words, status)) for member, words in (said or {}).items())
+
+
+def _no_from(branch: str, words: Mapping[str, Any], status: str) -> Ballot:
+    cause = Cause(words.get("cause") or Cause.FAILED)
+    branch = words.get("branch") or branch
+    return Ballot(branch, Vote.NO, status, cause, words.get("reason"), words.get("detail"), words.get("field"))

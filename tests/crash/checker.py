@@ -58,23 +58,24 @@ def _ended(journals: dict[str, Any], rows: Rows) -> list[str]:
 
 
 def _atomic(journals: dict[str, Any], rows: Rows) -> list[str]:
-    """Committed: every branch is done, once, in the last attempt. Aborted: none is."""
-    told = defaultdict(set)
+    """An attempt that somebody in it has committed: every branch is done, once. Any other attempt: none is."""
+    told, done = defaultdict(set), defaultdict(set)
     for service in ("users", "orders"):
         for row in rows(service, "SELECT transaction_id, attempt, name FROM transaction_branches"):
-            told[str(row["transaction_id"])].add((row["attempt"], row["name"]))
-    done, unknown = defaultdict(set), []
+            told[str(row["transaction_id"]), row["attempt"]].add(row["name"])
     for service in ("users", "orders", "products"):
         for row in rows(service, "SELECT transaction_id, attempt, branch FROM branch_rows WHERE kind = 'done'"):
-            done[str(row["transaction_id"])].add((row["attempt"], row["branch"]))
-            if str(row["transaction_id"]) not in journals:
-                unknown.append(row)
-    wrong = [f"a branch of nobody's transaction: {row}" for row in unknown]
-    for id, journal in journals.items():
-        last = {(attempt, name) for attempt, name in told[id] if attempt == journal["attempt"]}
-        wanted = last if journal["state"] == "committed" else set()
-        if done[id] != wanted:
-            wrong.append(f"{journal['state']} {journal['kind']} {id}: done {done[id]}, should be {wanted}")
+            done[str(row["transaction_id"]), row["attempt"]].add(row["branch"])
+    committed = defaultdict(list)
+    for id, row in journals.items():
+        if row["state"] == "committed":
+            attempt = (str(row["leader"]), row["leader_attempt"]) if row["leader"] else (id, row["attempt"])
+            committed[attempt].append(f"{row['kind']} {id}")
+    wrong = [f"committed and no branch was told: {committed[attempt]}" for attempt in committed if not told[attempt]]
+    for attempt in {*done, *committed}:
+        wanted = told[attempt] if attempt in committed else set()
+        if done[attempt] != wanted:
+            wrong.append(f"attempt {attempt} of {committed[attempt]}: done {done[attempt]}, should be {wanted}")
     return wrong
 
 

@@ -21,17 +21,17 @@ _ELSEWHERE = UUID(int=0)
 
 
 def _proof_of(gid: Gid) -> dict[str, object]:
-    return {"prepared": [str(gid)], "values": {}}
+    return {"prepared": [str(gid)], "members": {}}
 
 
 #: name → gid of the branch → (status, result) that is stored in the place of its own
 FORGERIES: dict[str, Callable[[Gid], tuple[str, object]]] = {
-    "SUCCESS without proof": lambda gid: ("SUCCESS", {"prepared": [], "values": {}}),
+    "SUCCESS without proof": lambda gid: ("SUCCESS", {"prepared": [], "members": {}}),
     "SUCCESS, proof of another attempt": lambda gid: ("SUCCESS", _proof_of(replace(gid, attempt=gid.attempt + 1))),
     "SUCCESS, proof of another branch": lambda gid: ("SUCCESS", _proof_of(replace(gid, branch="orders.another"))),
     "SUCCESS, proof of another transaction": lambda gid: ("SUCCESS", _proof_of(replace(gid, transaction=_ELSEWHERE))),
     "SUCCESS, a word": lambda gid: ("SUCCESS", str(gid)),
-    "SUCCESS, a number for the proof": lambda gid: ("SUCCESS", {"prepared": 1, "values": {}}),
+    "SUCCESS, a number for the proof": lambda gid: ("SUCCESS", {"prepared": 1, "members": {}}),
     "STARTED": lambda gid: ("STARTED", None),
     "FAILURE, unexpected": lambda gid: ("FAILURE", ValueError("forged")),
     "FAILURE, conflict": lambda gid: ("FAILURE", Conflict("forged")),

@@ -36,19 +36,15 @@ class Injection:
 def _can_be_reached(one: Injection) -> bool:
     """Leave out what no run can reach; that the rest really fires is asserted by the sweep for first deliveries."""
     step = one.point.partition(".")[0]
-    if step in ("rollback", "abort") and one.ending == "commit":
+    if step in ("rollback", "give_up") and one.ending == "commit":
         return False
-    if step == "abort" and one.ending == "retry":
-        return False
-    if (step in ("retry", "attempt") or one.point in ("sweep.after_claim", "sweep.after_look")) and (
-        one.ending != "retry"
-    ):
+    if (step == "attempt" or one.point in ("sweep.after_claim", "sweep.after_look")) and (one.ending != "retry"):
         return False
     if step in ("commit",) and one.ending == "refusal":
         return False
     if one.point in ("decide.before_update", "decide.after_update", "decide.before_commit", "decide.after_commit"):
         return one.ending != "refusal"
-    if one.delivery == "again" and step in ("begin", "sweep", "retry", "attempt", "abort"):
+    if one.delivery == "again" and step in ("begin", "sweep", "attempt", "give_up"):
         return False
     return not (one.action == "drop" and one.point not in _WITH_CONNECTION)
 
@@ -64,9 +60,10 @@ _WITH_CONNECTION = frozenset(
         "decide.before_update",
         "decide.after_update",
         "decide.before_commit",
-        "abort.before_commit",
-        "retry.before_commit",
+        "give_up.before_update",
+        "give_up.before_commit",
         "acknowledge.before_commit",
+        "attempt.before_claim",
         "attempt.before_commit",
         "rollback.before_tombstone",
     }

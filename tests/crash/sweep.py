@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from atomic_commit import Limits, records
 from atomic_commit.messages import Messages
+from atomic_commit.records import attempt_of
 from celery_config import create_celery
 from celery_config.factory import APP_NAME
 from embedded.shop import Shop
@@ -93,11 +94,10 @@ class Sweep:
         messages = Messages(celery, APP_NAME, service, Limits().message_lifetime)
         engine = create_engine(self.shop.admin_url(service))
         try:
-            messages.send_attempt(self._record(engine, answer))
+            messages.send_attempt(attempt_of([self._record(engine, answer)]))
             scene.keeper.decided(answer)
             record = self._record(engine, answer)
-            for branch in record.branches:
-                messages._send(messages._outcome(record, branch))
+            messages.send_outcomes((branch for branch in record.branches if branch.outcome), record.read_at)
         finally:
             engine.dispose()
             celery.close()

@@ -15,7 +15,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import flask
@@ -28,7 +28,8 @@ from werkzeug.test import TestResponse
 from atomic_commit import AtomicCommit, Limits, TransactionRecord
 from atomic_commit.messages import Messages
 from atomic_commit.names import Gid, service_of
-from atomic_commit.records import State
+from atomic_commit.participant import HandedOn
+from atomic_commit.records import State, attempt_of
 from celery_config.queues import SERVICES
 from orders_service import create_app as create_orders
 from products_service import create_app as create_products
@@ -363,15 +364,15 @@ class Shop:
         """Of the present attempt's branches, in order."""
         return [Gid.parse(branch.task_id) for branch in record.current_branches]
 
-    def handed_on(self, record: TransactionRecord, before: Gid | None = None) -> dict[str, Any]:
+    def handed_on(self, record: TransactionRecord, before: Gid | None = None) -> HandedOn:
         """What the chain hands to its first link, or what it hands on after `before`, by that one's stored result."""
         if before is None:
-            return {"prepared": [], "values": record.values}
+            return message(record)
         stored = self.celery.AsyncResult(str(before)).result
         assert isinstance(stored, dict), f"{before} has no result but {stored!r}"
-        return stored
+        return cast(HandedOn, stored)
 
-    def prepare(self, gid: Gid, handed_on: dict[str, Any]) -> dict[str, Any]:
+    def prepare(self, gid: Gid, handed_on: HandedOn) -> HandedOn:
         """Run one link of the chain as a worker does, with its result stored (over an earlier one of the same task, if
         that is not a SUCCESS); the links behind it are not called. Raises what the branch raises."""
         task = self.celery.tasks[gid.branch]
@@ -382,14 +383,23 @@ class Shop:
         )
         if isinstance(done.result, Exception):
             raise done.result
-        return done.result
+        return cast(HandedOn, done.result)
 
-    def prepare_all(self, record: TransactionRecord) -> dict[str, Any]:
+    def prepare_all(self, record: TransactionRecord) -> HandedOn:
         """Every link of the chain but the last, ``decide``. Returns what would be handed to it."""
         handed_on = self.handed_on(record)
         for gid in self.gids(record):
             handed_on = self.prepare(gid, handed_on)
         return handed_on
+
+    def abort(self, service: str, record: TransactionRecord) -> bool:
+        """Decide against it, whatever its branches say; they are not told. Returns whether it was undecided."""
+        return self.atomic(service).coordinator.decider.abort(attempt_of([record]))
+
+    def send_outcomes(self, service: str, transaction: UUID) -> None:
+        """Tell the participants that still owe an answer."""
+        record = self.record(service, transaction)
+        self.atomic(service).messages.send_outcomes(record.owed_branches, record.read_at)
 
     def participant_of(self, gid: Gid) -> Any:
         return self.atomic(service_of(gid.branch)).participant
@@ -398,7 +408,7 @@ class Shop:
         """Move every clock of every journal."""
         moved = ", ".join(
             f"{column} = {column} - make_interval(secs => {seconds})"
-            for column in ("deadline", "patience_until", "next_look_at")
+            for column in ("deadline", "patience_until", "next_look_at", "waits_until")
         )
         for service in SERVICES:
             self.query(service, f"UPDATE transactions SET {moved}")
@@ -407,7 +417,8 @@ class Shop:
         """The same for one transaction; where another one's row is held by somebody, who would be waited for."""
         self.query(
             service,
-            "UPDATE transactions SET next_look_at = next_look_at - make_interval(secs => :by) WHERE id = :id",
+            "UPDATE transactions SET next_look_at = next_look_at - make_interval(secs => :by),"
+            " waits_until = waits_until - make_interval(secs => :by) WHERE id = :id",
             by=seconds,
             id=transaction,
         )
@@ -457,6 +468,15 @@ class Shop:
     def _next_number(self, table: str) -> int:
         [(number,)] = self.query(table, f"SELECT coalesce(max(id), 0) + 1 FROM {table}")
         return number
+
+
+def message(record: TransactionRecord, *prepared: Gid, **values: Any) -> HandedOn:
+    """What the chain carries for a transaction that is alone: these gids, and its values with these added."""
+    return {
+        "prepared": [*map(str, prepared)],
+        "members": {str(record.id): {**record.values, **values}},
+        "dropped": {},
+    }
 
 
 def committed(record: TransactionRecord) -> bool:

@@ -89,7 +89,7 @@ def test_a_publisher_whose_attempt_was_given_up_meanwhile_sends_nothing_and_alar
     def give_up(point: str, _: Any = None) -> None:
         if point == "attempt.after_commit":
             with Session(shop.engines["users"]) as session, session.begin():
-                journal.record_retry(session, removal.id, 1, None, 0.0, failed=False)
+                journal.record_retry(session, removal.id, 1, [removal.id], None, 0.0, 1.0)
                 journal.record_outcomes(session, removal.id, 1, Outcome.ROLLBACK, ())
 
     with monkeypatch.context() as patched:

@@ -76,7 +76,7 @@ def test_a_rollback_whose_connection_breaks_is_unknown_until_it_is_asked_again(
 ) -> None:
     shop.prepare_all(removal)
     with shop.post.loses():
-        shop.atomic("users").coordinator.abort(removal, ())
+        shop.abort("users", removal)
     orders, products = shop.gids(removal)
     wire.cut_at("ROLLBACK PREPARED", reached=reached)
     with pytest.raises(Lost):
@@ -98,8 +98,8 @@ def test_an_outcome_whose_connection_breaks_is_not_taken_for_answered_and_is_sen
     if outcome == "commit":
         shop.atomic("users").coordinator.decide(removal.id, 1, handed_on)
     else:
-        shop.atomic("users").coordinator.abort(removal, ())
-        shop.atomic("users").coordinator.send_outcomes(removal.id)
+        shop.abort("users", removal)
+        shop.send_outcomes("users", removal.id)
     assert wire.cuts == 1
     assert [branch.name for branch in shop.record("users", removal.id).owed_branches] == ["orders.cancel_user_orders"]
     shop.recover()

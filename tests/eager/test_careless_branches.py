@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from atomic_commit import Impossible
 from atomic_commit.declare import BranchDeclaration
 from atomic_commit.names import Gid
-from atomic_commit.participant import Answer
+from atomic_commit.participant import Answer, HandedOn
 
 # ---- "PREPARE TRANSACTION in a failed transaction answers ROLLBACK and raises nothing"
 
@@ -25,7 +25,8 @@ def run_branch(shop: Shop, function: Callable[..., Any]) -> tuple[Gid, Callable[
     """A branch that a careless developer of the users service might write."""
     gid = Gid("shop", uuid4(), 1, f"users.{function.__name__}")
     branch = BranchDeclaration(gid.branch, function, ())
-    return gid, lambda: shop.atomic("users").participant.prepare(gid, branch, {"prepared": [], "values": {}})
+    handed_on: HandedOn = {"prepared": [], "members": {str(gid.transaction): {}}, "dropped": {}}
+    return gid, lambda: shop.atomic("users").participant.prepare(gid, branch, handed_on)
 
 
 ADD_EVE = sa.text("INSERT INTO users (name, email) VALUES ('Eve', :email)")

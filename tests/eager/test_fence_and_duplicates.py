@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from eager_shop import Shop
+from eager_shop import Shop, message
 from eager_steps import coordinator, state_of
 from sqlalchemy.exc import OperationalError
 
@@ -19,11 +19,11 @@ from atomic_commit.participant import Answer
 
 
 def test_a_prepare_that_comes_after_the_abort_hits_the_fence(shop: Shop, removal: TransactionRecord) -> None:
-    coordinator(shop).abort(removal, ())
-    coordinator(shop).send_outcomes(removal.id)
+    shop.abort("users", removal)
+    shop.send_outcomes("users", removal.id)
     for gid in shop.gids(removal):
         with pytest.raises(Fenced):
-            shop.prepare(gid, {"prepared": [], "values": {"user_id": 1, "quantities": []}})
+            shop.prepare(gid, message(removal, quantities=[]))
     assert shop.prepared() == []
 
 
@@ -126,7 +126,7 @@ def test_a_prepare_delivered_twice_at_the_same_time_runs_once(
     handed_on = [end for end in ends if isinstance(end, dict)]
     assert handed_on, ends
     assert all(end == handed_on[0] for end in handed_on), ends
-    assert handed_on[0]["values"]["quantities"] == [[1, 4]], ends
+    assert handed_on[0]["members"][str(removal.id)]["quantities"] == [[1, 4]], ends
     assert shop.prepared() == [str(orders)]
     shop.recover()
     assert shop.status_of_order(order) == "cancelled"

@@ -71,7 +71,7 @@ def test_a_branch_locks_its_rows_in_primary_key_order_however_they_lie(
     """Somebody holds the second of three rows. The branch, which waits for it, has the first and not yet the third."""
     table, gid = service_of(name), Gid("shop", uuid4(), 1, name)
     participant = Participant(engines_that_read_as_rows_lie[table], PATIENT, lambda gid: None)
-    handed_on = {"prepared": [], "values": values}
+    handed_on = {"prepared": [], "members": {str(gid.transaction): values}, "dropped": {}}
     branch = threading.Thread(target=participant.prepare, args=(gid, BRANCHES[name], handed_on))
     first, second, third = (id for (id,) in shop.query(table, f"SELECT id FROM {table} ORDER BY id"))
     with shop.engines[table].connect() as holder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eager_shop import Shop
+from eager_shop import Shop, message
 from eager_steps import begin_next_attempt, coordinator, forge, give_up, state_of
 
 from atomic_commit import Refused, TransactionRecord
@@ -90,7 +90,7 @@ def test_a_success_without_the_proof_is_silence_and_commits_nothing(
         for gid in shop.gids(removal):
             forge(shop, gid, result, "SUCCESS")
         coordinator(shop).decide(removal.id, 1)
-        coordinator(shop).decide(removal.id, 1, {"prepared": [], "values": removal.values})
+        coordinator(shop).decide(removal.id, 1, message(removal))
         assert state_of(shop, removal) == ("preparing", 1), result
     shop.recover()
     assert state_of(shop, removal) == ("committed", 2)

@@ -47,7 +47,7 @@ class Scene:
             if then == "commit":
                 coordinator.decide(removal.id, 1, handed_on)
             else:
-                coordinator.abort(removal, ())
+                self.shop.abort("users", removal)
         return removal
 
     def removed(self) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from eager_shop import Shop
+from eager_shop import Shop, message
 
 from atomic_commit import Fenced, Refused
 from orders_service.cancel_order import cancel_order
@@ -79,7 +79,7 @@ def test_an_aborted_cancellation_was_never_visible_but_for_its_mark(shop: Shop, 
     assert seen() == (0, ["cancelling", 6])
     shop.prepare_all(record)
     assert seen() == (1, ["cancelling", 6])
-    coordinator.abort(shop.record("orders", record.id), ())
+    shop.abort("orders", record)
     assert seen() == (1, ["open", 6])
     [gid] = shop.gids(record)
     answer = shop.participant_of(gid).rollback(gid)
@@ -217,9 +217,9 @@ def test_a_crash_after_any_step_ends_whole_and_what_comes_late_changes_nothing(
     everything = shop.everything()
     for gid in gids:
         with pytest.raises(Fenced):
-            shop.prepare(gid, {"prepared": [], "values": {**record.values, "quantities": [], "prices": []}})
+            shop.prepare(gid, message(record, quantities=[], prices=[]))
     with shop.post.loses():
-        shop.atomic(scene.service).coordinator.decide(record.id, 1, {"prepared": [*map(str, gids)], "values": {}})
+        shop.atomic(scene.service).coordinator.decide(record.id, 1, message(record, *gids))
         shop.atomic(scene.service).coordinator.decide(record.id, 1)
     told = {branch["task_id"]: branch["outcome"] for branch in state["branches"]}
     for gid in gids:
@@ -333,7 +333,7 @@ def test_a_removal_that_meets_a_cancellation_that_is_taken_back_cancels_that_ord
     order = shop.place_order(user, {vase: 2})
     cancelling = shop.begin("orders", "cancel_order", order_id=order)
     shop.remove_user(user, Prefer="respond-async").expect(202)
-    shop.atomic("orders").coordinator.abort(shop.record("orders", cancelling.id), ())
+    shop.abort("orders", shop.record("orders", cancelling.id))
     assert shop.orders_of(user) == {order: "open"}
     shop.recover()
     assert shop.status_of_user(user) is None

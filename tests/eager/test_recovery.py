@@ -95,9 +95,26 @@ def test_a_sweeper_that_dies_with_its_claim_loses_nothing(shop: Shop, removal: T
     assert state_of(shop, removal)[0] == "committed"
 
 
+def give_each_an_attempt(shop: Shop) -> None:
+    """As if many more attempts were allowed at once: those that wait for one have it."""
+    branch = "users.hold_active_user"
+    shop.query(
+        "orders",
+        "INSERT INTO transaction_branches (transaction_id, attempt, name, position, task_id)"
+        " SELECT id, 1, :branch, 0, 'shop:' || id || ':1:' || :branch FROM transactions WHERE waits_until IS NOT NULL",
+        branch=branch,
+    )
+    shop.query(
+        "orders",
+        "UPDATE transactions SET waits_until = NULL, dispatched = true, next_look_at = clock_timestamp()"
+        " WHERE waits_until IS NOT NULL",
+    )
+
+
 def test_more_transactions_than_one_claim_takes_are_all_looked_at(shop: Shop, user: int, teapot: int) -> None:
     for _ in range(55):
         shop.begin("orders", "place_order", user_id=user, lines=[{"product_id": teapot, "quantity": 11}])
+    give_each_an_attempt(shop)
     with shop.post.loses():
         shop.time_passes(2)
         assert shop.sweep() >= 55, "more, where the first have become due again meanwhile"

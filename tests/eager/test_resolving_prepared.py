@@ -60,7 +60,7 @@ def test_a_transaction_that_another_session_is_resolving_is_a_conflict_and_asked
         if outcome == "commit":
             coordinator.decide(removal.id, 1, handed_on)
         else:
-            coordinator.abort(removal, ())
+            shop.abort("users", removal)
     orders, _ = shop.gids(removal)
     resolve = getattr(shop.participant_of(orders), outcome)
     with being_resolved(postgres, f"{outcome.upper()} PREPARED '{orders}'"), pytest.raises(Conflict, match="busy"):
@@ -139,7 +139,7 @@ def test_a_commit_of_a_branch_that_is_not_there_is_put_aside_loudly(
 ) -> None:
     orders, products = shop.gids(removal)
     handed_on = shop.prepare(orders, shop.handed_on(removal))
-    forged = {"prepared": [str(orders), str(products)], "values": handed_on["values"]}
+    forged = {"prepared": [str(orders), str(products)], "members": handed_on["members"]}
     coordinator(shop).decide(removal.id, 1, forged)
     transaction = shop.transaction("users", removal.id)
     assert (transaction["state"], transaction["decision"]) == ("quarantined", "committed"), transaction
@@ -160,8 +160,8 @@ def test_a_rollback_of_a_branch_that_is_committed_is_put_aside_loudly(
     orders, _ = shop.gids(removal)
     shop.prepare(orders, shop.handed_on(removal))
     shop.query_outside("orders", f"COMMIT PREPARED '{orders}'")  # by somebody who thought to help
-    coordinator(shop).abort(removal, ())
-    coordinator(shop).send_outcomes(removal.id)
+    shop.abort("users", removal)
+    shop.send_outcomes("users", removal.id)
     transaction = shop.transaction("users", removal.id)
     assert (transaction["state"], transaction["decision"]) == ("quarantined", "aborted"), transaction
     assert "orders.cancel_user_orders" in transaction["error"]

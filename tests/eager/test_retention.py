@@ -14,11 +14,12 @@ import pytest
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
 from celery.signals import setup_logging
-from eager_shop import LIMITS, Shop
+from eager_shop import LIMITS, Shop, message
 
 from atomic_commit import Fenced, Limits
 from atomic_commit.messages import Messages
 from atomic_commit.participant import Answer
+from atomic_commit.records import attempt_of
 from atomic_commit.retention import remove_old
 from orders_service import create_app as create_orders
 
@@ -146,8 +147,8 @@ def sent(shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, l
     carried: list[Any] = []
     monkeypatch.setattr(shop.post, "carry", lambda messages, signature: carried.append(signature) or True)
     removal = shop.atomic("users").begin("remove_user", {"user_id": user})
-    shop.atomic("users").coordinator.abort(removal, ())
-    shop.atomic("users").coordinator.send_outcomes(removal.id)
+    shop.abort("users", removal)
+    shop.send_outcomes("users", removal.id)
     monkeypatch.undo()
     return removal, carried
 
@@ -165,9 +166,9 @@ def test_a_tombstone_outlives_every_message_that_could_bring_a_late_prepare(
     links = [link for link in chain.tasks if "decide" not in link.task]
     assert len(links) == 2
     assert len(outcomes) == 2
-    for message in (*links, *outcomes):
-        end = dt.datetime.fromisoformat(message.options["expires"])
-        assert end < removed_at - dt.timedelta(seconds=LIMITS.keep_branch_rows / 2) + dt.timedelta(minutes=1), message
+    for sent in (*links, *outcomes):
+        end = dt.datetime.fromisoformat(sent.options["expires"])
+        assert end < removed_at - dt.timedelta(seconds=LIMITS.keep_branch_rows / 2) + dt.timedelta(minutes=1), sent
         assert end > tombstone + dt.timedelta(seconds=LIMITS.deadline), "a message lives as long as it may be wanted"
     shop.recover()
 
@@ -179,8 +180,8 @@ def test_a_sender_that_was_stopped_in_between_sends_what_is_too_old_already(
     carried: list[Any] = []
     with monkeypatch.context() as patch:
         patch.setattr(shop.post, "carry", lambda messages, signature: carried.append(signature) or True)
-        shop.atomic("users").messages.send_attempt(removal)
-        shop.atomic("users").messages.send_attempt(removal)
+        shop.atomic("users").messages.send_attempt(attempt_of([removal]))
+        shop.atomic("users").messages.send_attempt(attempt_of([removal]))
     first, second = ([link.options.get("expires") for link in chain.tasks] for chain in carried)
     assert first == second, "the end goes by the rows, not by when it is sent"
     shop.recover()
@@ -208,8 +209,8 @@ def test_a_worker_does_not_take_up_a_message_whose_end_has_come(shop: Shop, user
     late = shop.begin("users", "remove_user", user_id=user)
     fresh = shop.begin("users", "remove_user", user_id=shop.add_user("Grace"))
     month = dt.timedelta(seconds=LIMITS.message_lifetime + 1)
-    assert messages.send_attempt(dataclasses.replace(late, read_at=late.read_at - month))
-    assert messages.send_attempt(fresh)
+    assert messages.send_attempt(attempt_of([dataclasses.replace(late, read_at=late.read_at - month)]))
+    assert messages.send_attempt(attempt_of([fresh]))
     with logging_as_it_is(), start_worker(celery, pool="solo", queues="orders", perform_ping_check=False):
         give_up_at = time.monotonic() + 30
         while not shop.prepared() and time.monotonic() < give_up_at:
@@ -230,7 +231,7 @@ def test_a_late_prepare_is_refused_while_the_tombstone_stands_also_after_its_tra
     assert kept(shop) == {"transactions": 0, "transaction_branches": 0, "branch_rows": 2}
     for gid in shop.gids(removal):
         with pytest.raises(Fenced):
-            shop.prepare(gid, {"prepared": [], "values": {"user_id": user, "quantities": []}})
+            shop.prepare(gid, message(removal, quantities=[]))
     assert shop.prepared() == []
 
 
@@ -244,7 +245,7 @@ def test_a_rollback_repeated_after_the_tombstone_has_gone_fences_again(shop: Sho
     orders, _ = shop.gids(removal)
     assert shop.participant_of(orders).rollback(orders) is Answer.ROLLED_BACK
     with pytest.raises(Fenced):
-        shop.prepare(orders, {"prepared": [], "values": {"user_id": user}})
+        shop.prepare(orders, message(removal))
 
 
 @pytest.mark.loud

@@ -25,7 +25,7 @@ def gid(participant: int, attempt: int) -> Gid:
 
 def proofs(attempt: int, upto: int) -> dict[str, object]:
     """What the chain hands on once participants 0 … `upto` have prepared."""
-    return {"prepared": [str(gid(p, attempt)) for p in range(upto + 1)], "values": {}}
+    return {"prepared": [str(gid(p, attempt)) for p in range(upto + 1)], "members": {}}
 
 
 @cache
@@ -33,7 +33,7 @@ def ballot(participant: int, attempt: int, result: str) -> Ballot:
     """The vote that a stored result amounts to, or that the chain hands on ("yes")."""
     stored: dict[str, tuple[str, object]] = {
         "yes": ("SUCCESS", proofs(attempt, participant)),
-        "bare": ("SUCCESS", {"prepared": [], "values": {}}),
+        "bare": ("SUCCESS", {"prepared": [], "members": {}}),
         "refused": ("FAILURE", Refused("no_room", "It is full.")),
         "again": ("FAILURE", Conflict("somebody was in the way")),
         "": ("PENDING", None),

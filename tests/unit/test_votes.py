@@ -28,7 +28,7 @@ OTHER_BRANCH = Gid(GID.app, GID.transaction, 2, "products.restock")
 
 def proof(*gids: Gid) -> dict[str, object]:
     """What a branch that prepared hands on."""
-    return {"prepared": [str(gid) for gid in gids], "values": {}}
+    return {"prepared": [str(gid) for gid in gids], "members": {}}
 
 
 # ---- the vote table
