@@ -166,9 +166,9 @@ def test_a_tombstone_outlives_every_message_that_could_bring_a_late_prepare(
     links = [link for link in chain.tasks if "decide" not in link.task]
     assert len(links) == 2
     assert len(outcomes) == 2
-    for sent in (*links, *outcomes):
-        end = dt.datetime.fromisoformat(sent.options["expires"])
-        assert end < removed_at - dt.timedelta(seconds=LIMITS.keep_branch_rows / 2) + dt.timedelta(minutes=1), sent
+    for letter in (*links, *outcomes):
+        end = dt.datetime.fromisoformat(letter.options["expires"])
+        assert end < removed_at - dt.timedelta(seconds=LIMITS.keep_branch_rows / 2) + dt.timedelta(minutes=1), letter
         assert end > tombstone + dt.timedelta(seconds=LIMITS.deadline), "a message lives as long as it may be wanted"
     shop.recover()
 
