@@ -186,8 +186,9 @@ def of_attempt(leader: UUID, number: int) -> sa.ColumnElement[bool]:
 
 
 def read_attempt(session: Session, leader: UUID, number: int) -> Attempt | None:
-    """The attempt with its members in the order of their ids, or None if it is over."""
-    members = read_all(session, select(table).where(of_attempt(leader, number)).order_by(table.c.id))
+    """The attempt with its members, the oldest first (so they are served), or None if it is over."""
+    oldest_first = table.c.created_at, table.c.id
+    members = read_all(session, select(table).where(of_attempt(leader, number)).order_by(*oldest_first))
     return attempt_of(members) if members else None
 
 

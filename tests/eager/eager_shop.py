@@ -20,12 +20,14 @@ from uuid import UUID
 
 import flask
 import psycopg2
+import pytest
 import sqlalchemy as sa
 from celery import Celery
 from kombu.exceptions import OperationalError as BrokerAway
 from werkzeug.test import TestResponse
 
-from atomic_commit import AtomicCommit, Limits, TransactionRecord
+from atomic_commit import AtomicCommit, Limits, TransactionRecord, journal
+from atomic_commit.attempts import Attempts
 from atomic_commit.messages import Messages
 from atomic_commit.names import Gid, service_of
 from atomic_commit.participant import HandedOn
@@ -356,6 +358,18 @@ class Shop:
         """Accept a transaction whose messages are lost: what follows is done by hand, or not at all."""
         with self.post.loses():
             return self.atomic(service).begin(kind, arguments)
+
+    @contextlib.contextmanager
+    def all_stand_in_line(self) -> Iterator[None]:
+        """Whoever begins waits, as if all attempts were taken; afterwards nobody has been let go yet."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(journal, "take_turn", lambda *_: False)
+            patch.setattr(Attempts, "next", lambda *_: None)
+            yield
+
+    def dispatch(self, service: str, kind: str) -> None:
+        """Let those go that stand in line."""
+        self.atomic(service).coordinator.dispatch(kind)
 
     def record(self, service: str, transaction: UUID) -> TransactionRecord:
         return self.atomic(service).coordinator.read(transaction)
