@@ -464,11 +464,11 @@ _RECORD_RESULTS = sa.text(
 )
 
 #: The first half of the advisory locks under which attempts are formed; the second is the kind's.
-_TURNS = 7_219_402
+TURNS = 7_219_402
 
 
 def _turn(kind: str) -> tuple[Any, Any]:
-    return sa.cast(_TURNS, sa.Integer), func.hashtext(kind)
+    return sa.cast(TURNS, sa.Integer), func.hashtext(kind)
 
 
 _WAITS = (table.c.waits_until <= func.now(), table.c.quarantined_at.is_(None))

@@ -1,4 +1,4 @@
-"""``python -m tests.crash [--broker redis|rabbitmq] [--short] [--shard K/N] [--limit N] [--out FILE]``"""
+"""``python -m tests.crash [--broker redis|rabbitmq] [--short | --shared] [--shard K/N] [--limit N] [--out FILE]``"""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 from embedded.shop import Shop
 
-from .injections import all_injections, short_sweep
+from .injections import Injection, all_injections, shared_injections, short_sweep
 from .report import table
 from .sweep import Sweep
 
@@ -20,12 +21,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description="The sweep of all named points.")
     parser.add_argument("--broker", choices=("redis", "rabbitmq"), default="redis")
     parser.add_argument("--short", action="store_true", help="every point killed once")
+    parser.add_argument("--shared", action="store_true", help="at attempts that several transactions share")
     parser.add_argument("--shard", default="0/1", help="K/N: every N-th injection, from the K-th")
     parser.add_argument("--limit", type=int, help="at most so many")
     parser.add_argument("--out", type=Path, help="where the results go, a JSON line each")
     chosen = parser.parse_args()
     part, parts = (int(number) for number in chosen.shard.split("/"))
-    injections = short_sweep() if chosen.short else all_injections()
+    injections = _injections(chosen)
     mine = islice(islice(injections, part, None, parts), chosen.limit)
     state = Path(tempfile.mkdtemp(prefix="crash-"))
     out = chosen.out or state / "results.jsonl"
@@ -39,6 +41,12 @@ def main() -> int:
     print(table(results))
     print(f"{time.monotonic() - began:.0f} s; results in {out}")
     return 1 if any(result["wrong"] for result in results) else 0
+
+
+def _injections(chosen: argparse.Namespace) -> Iterator[Injection]:
+    if chosen.short:
+        return short_sweep()
+    return shared_injections() if chosen.shared else all_injections()
 
 
 sys.exit(main())

@@ -15,6 +15,8 @@ ENDINGS = ("commit", "refusal", "retry")
 DELIVERIES = ("first", "again")
 #: Longer than the patience, so that whoever stops wakes up in a world that has gone on without it.
 LONG = 4
+#: How many others share the attempt in the sweep of shared ones.
+COMPANY = 3
 
 ACTIONS = ("kill", "kill-group", "raise", "drop", f"stop {LONG}", f"delay {LONG}")
 
@@ -28,14 +30,24 @@ class Injection:
     kind: str
     ending: str
     delivery: str = "first"
+    #: so many other transactions of the kind, all of which can commit, are in the same attempt
+    company: int = 0
 
     def __str__(self) -> str:
-        return f"{self.action} at {self.point}, {self.kind}, {self.ending}, {self.delivery} delivery"
+        company = f", with {self.company} others" if self.company else ""
+        return f"{self.action} at {self.point}, {self.kind}, {self.ending}, {self.delivery} delivery{company}"
 
 
 def _can_be_reached(one: Injection) -> bool:
     """Leave out what no run can reach; that the rest really fires is asserted by the sweep for first deliveries."""
     step = one.point.partition(".")[0]
+    if one.company:
+        if step == "begin" or one.delivery == "again":
+            return False
+        if step == "attempt":  # made for them when they are let go, whatever becomes of it
+            return one.action != "drop" or one.point in _WITH_CONNECTION
+        if step == "commit" or one.point.startswith("decide."):  # at the latest by the others, once one was refused
+            return one.action != "drop" or one.point in _WITH_CONNECTION
     if step in ("rollback", "give_up") and one.ending == "commit":
         return False
     if (step == "attempt" or one.point in ("sweep.after_claim", "sweep.after_look")) and (one.ending != "retry"):
@@ -79,9 +91,24 @@ def all_injections() -> Iterator[Injection]:
                 yield one
 
 
+def shared_injections() -> Iterator[Injection]:
+    """The sweep of attempts that several transactions share."""
+    for ending, kind, action in product(ENDINGS, KINDS, ACTIONS):
+        for point in POINTS:
+            one = Injection(point, action, kind, ending, company=COMPANY)
+            if _can_be_reached(one):
+                yield one
+
+
 def short_sweep() -> Iterator[Injection]:
-    """Every point killed once, each kind of transaction in its turn."""
+    """Every point killed once, each kind of transaction in its turn, every other attempt a shared one."""
     for number, point in enumerate(POINTS):
         kinds = KINDS[number % 3 :] + KINDS[: number % 3]
-        candidates = (Injection(point, "kill", kind, ending) for ending in ENDINGS for kind in kinds)
+        companies = (COMPANY, 0) if number % 2 else (0,)
+        candidates = (
+            Injection(point, "kill", kind, ending, company=company)
+            for company in companies
+            for ending in ENDINGS
+            for kind in kinds
+        )
         yield next(one for one in candidates if _can_be_reached(one))

@@ -38,7 +38,7 @@ def play_case(keeper: Shopkeeper, post: Post, forger: Forger, case: Case) -> dic
         play.wait_quiet()
         quiet_at = time.time()
         answer = play.answer()
-        judge(play.scene, answer, play.since)
+        judge([play.scene], [answer], play.since)
         keeper.assert_whole()
         _judge_ending(case, play)
     except AssertionError as error:

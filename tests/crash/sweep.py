@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
-from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, replace
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, TextIO
@@ -24,6 +24,7 @@ from tests.broker.http_calls import Answer
 from tests.broker.shopkeeper import ASYNC, Shopkeeper
 from tests.broker.waiting import wait_until
 
+from .crowd import Crowd
 from .fault_watch import FaultWatch
 from .injections import Injection
 from .judge import judge
@@ -56,27 +57,36 @@ class Sweep:
     def one(self, injection: Injection) -> dict[str, Any]:
         """Do one injection and judge. Returns whether it fired, the answer's status, the seconds from the fault's begin
         and from its end (see FaultWatch) to quiet, and what was wrong."""
-        scene = Scene(Shopkeeper(self.shop, self.broker), injection)
-        scene.set()
-        since = scene.keeper.databases.rows("orders", "SELECT clock_timestamp() AS now")[0]["now"]
-        wrong, answer = None, None
-        with self._armed(injection), FaultWatch(self.shop, self.points, injection) as fault:
-            with suppress(OSError, HTTPException):  # the connection was lost with the API process
-                answer = self._request(scene)
+        keeper, company = Shopkeeper(self.shop, self.broker), replace(injection, ending="commit")
+        scenes = [Scene(keeper, injection), *(Scene(keeper, company) for _ in range(injection.company))]
+        for scene in scenes:
+            scene.set()
+        since = keeper.databases.rows("orders", "SELECT clock_timestamp() AS now")[0]["now"]
+        wrong = None
+        with ExitStack() as stack:
+            crowd = stack.enter_context(Crowd(scenes)) if injection.company else None
+            stack.enter_context(self._armed(injection))
+            fault = stack.enter_context(FaultWatch(self.shop, self.points, injection))
+            answers = [self._answer(scenes[0])] if crowd is None else crowd.let_go()
             try:
-                quiet_at = self._quiet(scene)
-                judge(scene, answer, since)
+                quiet_at = self._quiet(keeper)
+                judge(scenes, answers, since)
             except AssertionError as error:
-                quiet_at, wrong = time.time(), f"{error}\n{scene.keeper.report()}"
+                quiet_at, wrong = time.time(), f"{error}\n{keeper.report()}"
         self._ready_again()
         return {
             "fired": fault.began is not None,
-            "status": answer.status if answer else None,
-            "answered_after": round(answer.seconds, 3) if answer else None,
+            "status": answers[0].status if answers[0] else None,
+            "answered_after": round(answers[0].seconds, 3) if answers[0] else None,
             "quiet_after_began": round(quiet_at - fault.began, 3) if fault.began else None,
             "quiet_after": round(max(0.0, quiet_at - fault.ended), 3) if fault.ended else None,
             "wrong": wrong,
         }
+
+    def _answer(self, scene: Scene) -> Answer | None:
+        with suppress(OSError, HTTPException):  # the connection was lost with the API process
+            return self._request(scene)
+        return None
 
     def _request(self, scene: Scene) -> Answer:
         if scene.injection.delivery == "first":
@@ -121,8 +131,7 @@ class Sweep:
         for left in self.points.glob("*.*"):
             left.unlink(missing_ok=True)
 
-    def _quiet(self, scene: Scene) -> float:
-        keeper = scene.keeper
+    def _quiet(self, keeper: Shopkeeper) -> float:
         wait_until(
             lambda: not keeper.unfinished() and not keeper.databases.prepared(), "the shop is quiet", QUIET_WITHIN
         )
