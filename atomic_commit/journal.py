@@ -471,7 +471,8 @@ def _turn(kind: str) -> tuple[Any, Any]:
     return sa.cast(TURNS, sa.Integer), func.hashtext(kind)
 
 
-_WAITS = (table.c.waits_until <= func.now(), table.c.quarantined_at.is_(None))
+#: By the time of the statement, which an index can be asked for: who came while the turn was waited for is there too.
+_WAITS = (table.c.waits_until <= func.statement_timestamp(), table.c.quarantined_at.is_(None))
 
 
 def _waiting(kind: str) -> Any:
