@@ -58,7 +58,11 @@ class TransactionSchema(ma.Schema):
     kind = fields.String(metadata={"example": "remove_user"})
     state = fields.String(validate=validate.OneOf(STATES))
     decision = fields.String(allow_none=True, validate=validate.OneOf(["committed", "aborted"]))
-    attempt = fields.Integer()
+    attempt = fields.Integer(metadata={"description": "how often it was tried"})
+    leader = fields.UUID(
+        allow_none=True,
+        metadata={"description": "the transaction that leads the shared attempt, whose id the branches carry"},
+    )
     settled = fields.Boolean()
     created_at = Timestamp()
     deadline = Timestamp()
@@ -91,6 +95,7 @@ def as_json(record: TransactionRecord, atomic: AtomicCommit) -> dict[str, Any]:
         "state": "quarantined" if record.quarantined else str(record.state),
         "decision": str(record.state) if record.decided else None,
         "attempt": record.attempt,
+        "leader": record.leader,
         "settled": record.settled_at is not None,
         "created_at": record.created_at,
         "deadline": record.deadline,
