@@ -7,7 +7,10 @@ the coordinator's own change as last resource. To be read in this order:
 ``names``        gids, task ids, queues
 ``votes``        statuses → votes → decision, pure
 ``participant``  prepare, commit, rollback of one service's branches
-``coordinator``  begin, decide, acknowledge, look
+``members``      its function, run for several transactions that share an attempt
+``coordinator``  begin, dispatch, decide, acknowledge, look
+``attempts``     who goes at once, who waits, who goes together
+``decider``      the votes of one attempt, and what is written down because of them
 ``recovery``     the sweep that finishes whatever messages have not
 ``retention``    removes what nobody can need any more
 ``journal``      writes the rows behind it, ``records`` reads them, ``schema`` their tables

@@ -140,7 +140,8 @@ class Coordinator:
         for unknown in kinds - self._kinds.keys():
             with Session(self._engine) as session, session.begin():
                 ids = journal.put_aside_kind(session, unknown, f"nobody here knows the kind {unknown!r}")
-            log.critical("of the unknown kind %s, QUARANTINED: %s", unknown, ", ".join(map(str, ids)))
+            if ids:
+                log.critical("of the unknown kind %s, QUARANTINED: %s", unknown, ", ".join(map(str, ids)))
         return all(self.dispatch(kind) for kind in kinds & self._kinds.keys())
 
     # ---- decide

@@ -131,8 +131,8 @@ def anybody_waits(session: Session, kind: str) -> bool:
 
 
 def kinds_that_wait(session: Session) -> set[str]:
-    """The kinds of which some transaction waits."""
-    return set(session.scalars(select(table.c.kind).where(*_WAITS).distinct()))
+    """The kinds of which some transaction waits, or is put aside while it does."""
+    return set(session.scalars(_KINDS_THAT_WAIT))
 
 
 def put_aside_kind(session: Session, kind: str, error: str) -> set[UUID]:
@@ -456,6 +456,17 @@ def record_error(session: Session, transaction: UUID, error: str) -> int:
 
 
 _OWED = (branches_table.c.outcome.is_not(None), branches_table.c.settled_at.is_(None))
+
+#: From one kind to the next by the index, past however many wait of each
+#: (https://wiki.postgresql.org/wiki/Loose_indexscan).
+_KINDS_THAT_WAIT = sa.text(
+    "WITH RECURSIVE waiting (kind) AS ("
+    " SELECT min(kind) FROM transactions WHERE waits_until IS NOT NULL"
+    " UNION ALL"
+    " SELECT (SELECT min(kind) FROM transactions WHERE waits_until IS NOT NULL AND kind > waiting.kind)"
+    " FROM waiting WHERE waiting.kind IS NOT NULL"
+    ") SELECT kind FROM waiting WHERE kind IS NOT NULL"
+)
 
 _RECORD_RESULTS = sa.text(
     "UPDATE transactions SET result = of_one.result::json"

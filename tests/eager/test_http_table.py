@@ -14,6 +14,7 @@ RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 BRANCH_MEMBERS = {
     "name",
     "attempt",
+    "leader",
     "queue",
     "task_id",
     "status",
@@ -30,6 +31,7 @@ TRANSACTION_MEMBERS = {
     "state",
     "decision",
     "attempt",
+    "leader",
     "settled",
     "created_at",
     "deadline",
