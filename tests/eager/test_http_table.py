@@ -31,7 +31,6 @@ TRANSACTION_MEMBERS = {
     "state",
     "decision",
     "attempt",
-    "leader",
     "settled",
     "created_at",
     "deadline",
