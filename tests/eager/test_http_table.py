@@ -14,7 +14,6 @@ RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 BRANCH_MEMBERS = {
     "name",
     "attempt",
-    "leader",
     "queue",
     "task_id",
     "status",
@@ -31,6 +30,7 @@ TRANSACTION_MEMBERS = {
     "state",
     "decision",
     "attempt",
+    "leader",
     "settled",
     "created_at",
     "deadline",
