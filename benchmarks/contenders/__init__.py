@@ -1,0 +1,1 @@
+"""Ways to remove a user from three services' databases. ``registry`` lists them."""

@@ -1,0 +1,22 @@
+"""Its processes: as many as the shop's, with as many threads: one API, and six workers on the one queue."""
+
+from __future__ import annotations
+
+from benchmarks.contenders.base import THREADS, OnServers, require_bench_python
+from benchmarks.stage import api, worker
+from embedded.settings import SERVICES
+
+_HERE = "benchmarks.contenders.celery_saga"
+
+
+class CelerySaga(OnServers):
+    name = "celery-saga"
+
+    def start_processes(self) -> None:
+        python, environment = require_bench_python(), self.environment()
+        workers = [
+            worker(python, f"{_HERE}.saga:celery", f"{service}-{role}", "users", threads, environment)
+            for service in SERVICES
+            for role, threads in THREADS.items()
+        ]
+        self.servers.start_all([*workers, api(python, f"{_HERE}.app:create_app()", self.port, environment)])

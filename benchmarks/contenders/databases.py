@@ -1,0 +1,25 @@
+"""How contenders reach the services' databases: the shop's own connection settings, for all of them."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from atomic_commit import Limits
+from atomic_commit.database import engine_options
+
+_POOL_SIZE = 16
+
+
+@cache
+def engine(service: str, driver: str = "psycopg2") -> sa.Engine:
+    """The service's database, from ``USERS_URL`` and so on."""
+    url = os.environ[f"{service.upper()}_URL"].replace("postgresql:", f"postgresql+{driver}:", 1)
+    return sa.create_engine(url, **engine_options(Limits(), _POOL_SIZE))
+
+
+def session(service: str) -> Session:
+    return Session(engine(service))

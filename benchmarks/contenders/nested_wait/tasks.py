@@ -1,0 +1,47 @@
+"""The three tasks and their Celery app. One app for all: `celery -A benchmarks.contenders.nested_wait.tasks`."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery import Celery
+
+import celery_config.worker  # noqa: F401  (its logging: a line a task)
+from benchmarks.contenders import business
+from benchmarks.contenders.databases import session
+from celery_config.settings import settings
+
+#: Longer than anything takes here.
+WAIT = 60.0
+
+# The shop's settings; of Celery's events and results too. The app is shared: only the names of the queues differ.
+celery = Celery("nested_wait", set_as_current=False)
+celery.conf.update(settings("users", os.environ["BROKER_URL"], os.environ["RESULT_BACKEND_URL"]))
+
+
+@celery.task(name="nested.remove_user", queue="users")
+def remove_user(user_id: int) -> None:
+    with session("users") as own, own.begin():
+        business.hold_user(own, user_id)
+        business.delete_user(own, user_id)
+        _wait(cancel_orders.apply_async((user_id,), queue="orders"))
+
+
+@celery.task(name="nested.cancel_orders", queue="orders")
+def cancel_orders(user_id: int) -> None:
+    with session("orders") as own, own.begin():
+        held = business.cancel_user_orders(own, user_id)
+        own.flush()
+        _wait(restock.apply_async((held["quantities"],), queue="products"))
+
+
+@celery.task(name="nested.restock", queue="products")
+def restock(quantities: list[list[int]]) -> None:
+    with session("products") as own, own.begin():
+        business.restock(own, quantities)
+
+
+def _wait(result: Any) -> None:
+    """Raises what the task raised, so that the transaction around is rolled back."""
+    result.get(timeout=WAIT, disable_sync_subtasks=False)

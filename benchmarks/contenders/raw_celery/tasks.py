@@ -1,0 +1,35 @@
+"""The empty task and its Celery app: `celery -A benchmarks.contenders.raw_celery.tasks`."""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery, chain
+from celery.canvas import Signature
+
+import celery_config.worker  # noqa: F401  (its logging: a line a task)
+from atomic_commit.names import branch_queue, outcome_queue
+from celery_config.settings import settings
+
+#: The messages of one removal: two branches, decide, an outcome and its answer for each branch.
+QUEUES = (
+    *(branch_queue("orders"), branch_queue("products")),
+    *(outcome_queue(service) for service in ("users", "orders", "users", "products", "users")),
+)
+#: Branches and decide keep their results; here the last link too, so that the client can wait for it.
+_KEEP_RESULTS = 3
+
+celery = Celery("raw_celery", set_as_current=False)
+celery.conf.update(settings("users", os.environ["BROKER_URL"], os.environ["RESULT_BACKEND_URL"]))
+
+
+@celery.task(name="raw.nothing")
+def nothing() -> None:
+    pass
+
+
+def links() -> Signature:
+    last = len(QUEUES) - 1
+    return chain(
+        nothing.si().set(queue=queue, ignore_result=_KEEP_RESULTS <= place < last) for place, queue in enumerate(QUEUES)
+    )
