@@ -12,10 +12,13 @@ VENV := .venv
 PY := $(VENV)/bin/python
 RUNS := $(VENV)/.installed
 DEVELOPS := $(VENV)/.installed-dev
+# What only `make bench` needs has a .venv of its own.
+BENCH_VENV := .venv-bench
+COMPARES := $(BENCH_VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up down status test model mutants crash soak lint types format clean
+.PHONY: help setup demo up down status test model mutants crash soak bench lint types format clean
 
 help: ## List these verbs
 	@echo "make …"
@@ -52,6 +55,9 @@ crash: $(DEVELOPS) ## Every fault at every named point; ARGS=--short kills at ea
 soak: $(DEVELOPS) ## Random work under random faults: make soak MINUTES=10 SEED=7
 	@exec $(PY) -m tests.crash.soak --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
+bench: $(RUNS) $(COMPARES) ## Measure against others: make bench ARGS=--quick, or ARGS="removal --out removal.json"
+	@exec $(PY) -m benchmarks $(ARGS)
+
 lint: $(DEVELOPS) ## Check style and format
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
@@ -64,9 +70,9 @@ format: $(DEVELOPS) ## Put the code into format, with the lint that repairs itse
 	@$(PY) -m ruff check --fix-only --quiet .
 	@exec $(PY) -m ruff format .
 
-clean: ## Stop the shop; remove .venv, caches and the shop's data (.embedded)
+clean: ## Stop the shop; remove .venv, .venv-bench, caches and the shop's data (.embedded)
 	@if [ -x $(PY) ] && [ -e .embedded ]; then EMBEDDED_STATE=.embedded $(PY) -m embedded down; fi
-	@rm -rf $(VENV) .embedded .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf $(VENV) $(BENCH_VENV) .embedded .pytest_cache .mypy_cache .ruff_cache
 	@find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # .venv. A stamp is newer than the requirements that it says are installed.
@@ -86,6 +92,13 @@ $(RUNS): requirements.txt requirements-services.txt $(VENV)/.made
 
 $(DEVELOPS): requirements-dev.txt $(RUNS)
 	$(install)
+
+$(COMPARES): requirements-bench.txt requirements-services.txt $(RUNS)
+	@test -x $(BENCH_VENV)/bin/python || $(PY) -m venv $(BENCH_VENV)
+	@echo "installing $< into $(BENCH_VENV) …"
+	@$(BENCH_VENV)/bin/python -m pip install --disable-pip-version-check --no-input --progress-bar off -r $< \
+		>$(BENCH_VENV)/pip.log 2>&1 || { cat $(BENCH_VENV)/pip.log; echo "pip could not install $<: see above"; exit 1; } >&2
+	@touch $@
 
 # A .venv that works is kept. One that is half made, or whose Python has gone, is made anew.
 $(VENV)/.made: $(PY)

@@ -16,6 +16,7 @@ import itertools
 import json
 import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -54,6 +55,8 @@ QUICK = Options(
 def main() -> int:
     arguments = _arguments()
     options = _options(arguments)
+    for sig in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sig, lambda *_: sys.exit("told to end"))  # by way of every contender's stop
     document: dict[str, Any] = {
         "command": "python -m benchmarks " + " ".join(sys.argv[1:]),
         "machine": machine(),

@@ -18,7 +18,7 @@ from benchmarks.stock import ORDERS, Stock
 
 _SETTLES_WITHIN = 120.0
 #: So many for a first guess of how fast it is, and to have everything warm.
-_WARM_UP = 40
+_WARM_UP = 20
 
 
 @dataclass

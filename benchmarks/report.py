@@ -17,7 +17,18 @@ from benchmarks.figures import Run, Summary, summaries
 
 #: The contender that the ratios are to.
 REFERENCES = {"removal": "ours over HTTP", "hot product": "ours"}
-_PLOTTED = ("/s", "ms", "MB", "CPU")
+#: The figures that are worth a picture.
+PLOTTED = {
+    "removal": (
+        *("removals/s", "p50 ms, idle", "p99 ms, idle", "p50 ms, half load", "p99 ms, half load"),
+        *("CPU s/1000, all", "peak MB, own", "SQL statements", "WAL flushes", "Redis commands"),
+    ),
+    "hot product": ("placed/s", "p50 ms", "p99 ms", "CPU s/1000, all"),
+    "large user": ("s to the decision", "ms an order", "MB more than idle"),
+    "backlog": (),
+    "history": ("removals/s",),
+    "workers": ("removals/s", "CPU s/1000, all"),
+}
 
 
 def read(files: Iterable[Path]) -> tuple[list[dict[str, Any]], list[Run]]:
@@ -114,17 +125,18 @@ def _rounds(runs: Sequence[Run]) -> str:
 
 
 def plot(workload: str, runs: Sequence[Run], folder: Path) -> list[str]:
-    """A picture of bars for each figure that is worth one, and one for each series. Returns the names of the PNGs."""
+    """A picture of bars for each of ``PLOTTED`` and one for each series. Returns the names of the PNGs."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     made, found = [], summaries(runs, None)
-    figures = list(dict.fromkeys(figure for of in found.values() for figure in of))
-    for figure in (figure for figure in figures if any(word in figure for word in _PLOTTED)):
-        picture, axes = pyplot.subplots(figsize=(7, 0.5 + 0.45 * len(found)))
+    for figure in PLOTTED[workload]:
         having = {name: of[figure] for name, of in reversed(found.items()) if figure in of}
+        if not having:
+            continue
+        picture, axes = pyplot.subplots(figsize=(7, 0.5 + 0.45 * len(having)))
         medians = [each.median for each in having.values()]
         spread = [[s.median - s.low for s in having.values()], [s.high - s.median for s in having.values()]]
         axes.barh(list(having), medians, xerr=spread, color="#4477aa", ecolor="#bb5566", capsize=3)
