@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from sqlalchemy import Engine
@@ -21,11 +22,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from atomic_commit import journal, records
+from atomic_commit.database import reads
 from atomic_commit.declare import TransactionKind, Values
 from atomic_commit.limits import Limits
 from atomic_commit.messages import Messages
 from atomic_commit.points import reach
-from atomic_commit.records import Attempt, IdempotencyKey, TransactionRecord
+from atomic_commit.records import Attempt, BranchRecord, IdempotencyKey, TransactionRecord
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +37,14 @@ class Attempts:
 
     def __init__(self, engine: Engine, messages: Messages, limits: Limits) -> None:
         self._engine, self._messages, self._limits = engine, messages, limits
+        self._reads = reads(engine)
 
     def accept(
         self, session: Session, transaction: UUID, kind: TransactionKind, values: Values, key: IdempotencyKey | None
-    ) -> None:
+    ) -> TransactionRecord:
         """Record a transaction: as the only one of an attempt that goes at once, or as one that waits."""
         goes = journal.take_turn(session, kind.name, self._limits.attempts_at_once)
-        journal.insert_transaction(
+        record = journal.insert_transaction(
             session,
             transaction,
             kind.name,
@@ -52,8 +55,7 @@ class Attempts:
             look_after=self._limits.look_after,
             waits=not goes,
         )
-        if goes:
-            self._insert_branches(session, transaction, 1, kind)
+        return replace(record, branches=self._insert_branches(session, transaction, 1, kind)) if goes else record
 
     def next(self, kind: TransactionKind) -> Attempt | None:
         """Make an attempt of those that have waited longest, in one local transaction; it is to be sent. None if nobody
@@ -62,11 +64,12 @@ class Attempts:
         One that was tried before and comes after its deadline gets an attempt of its own, without branches: it is to be
         aborted.
         """
-        with Session(self._engine) as session, session.begin():
-            if not journal.anybody_waits(session, kind.name):
+        limits = self._limits
+        with Session(self._reads) as session:
+            if not journal.somebody_may_go(session, kind.name, limits.attempts_at_once):
                 return None
+        with Session(self._engine) as session, session.begin():
             reach("attempt.before_claim", session)
-            limits = self._limits
             members = journal.claim_waiting(session, kind.name, limits.attempts_at_once, limits.attempt_size)
             if not members:
                 return None
@@ -122,9 +125,11 @@ class Attempts:
         assert attempt is not None, "it was made a moment ago, and nobody else sees it yet"
         return attempt
 
-    def _insert_branches(self, session: Session, leader: UUID, number: int, kind: TransactionKind) -> None:
+    def _insert_branches(
+        self, session: Session, leader: UUID, number: int, kind: TransactionKind
+    ) -> tuple[BranchRecord, ...]:
         task_ids = self._messages.task_ids(leader, number, kind.branches)
-        journal.insert_branches(session, leader, number, task_ids)
+        return journal.insert_branches(session, leader, number, task_ids)
 
     def _patience(self, members: Sequence[TransactionRecord]) -> float:
         return self._limits.patience_after(max(member.silent_attempts for member in members))

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from atomic_commit import journal, records
 from atomic_commit.attempts import Attempts
-from atomic_commit.database import told_apart
+from atomic_commit.database import reads, told_apart
 from atomic_commit.decider import Decider
 from atomic_commit.declare import TransactionKind, Values
 from atomic_commit.errors import AtomicCommitError, Conflict, Impossible, KeyReused, Lost, is_lost
@@ -39,7 +39,7 @@ class Coordinator:
     """The transactions that one service starts, on its database (`engine`)."""
 
     def __init__(self, engine: Engine, messages: Messages, kinds: Iterable[TransactionKind], limits: Limits) -> None:
-        self._engine, self._messages = engine, messages
+        self._engine, self._reads, self._messages = engine, reads(engine), messages
         self._kinds = {kind.name: kind for kind in kinds}
         self.attempts = Attempts(engine, messages, limits)
         self.decider = Decider(engine, messages, self._kinds, limits)
@@ -76,8 +76,7 @@ class Coordinator:
         with told_apart(), Session(self._engine) as session:
             reach("begin.before_accept", session)
             values = kind.begin(session, transaction, arguments)
-            self.attempts.accept(session, transaction, kind, values, key)
-            record = self._in(session, transaction)
+            record = self.attempts.accept(session, transaction, kind, values, key)
             reach("begin.before_commit", session)
             try:
                 session.commit()
@@ -103,7 +102,7 @@ class Coordinator:
             raise Lost(str(error.orig).strip(), transaction) from again
 
     def _joined(self, key: IdempotencyKey) -> TransactionRecord | None:
-        with told_apart(), Session(self._engine) as session:
+        with told_apart(), Session(self._reads) as session:
             earlier = records.read_by_key(session, key)
         if earlier and earlier.fingerprint != key.fingerprint:
             raise KeyReused("This Idempotency-Key was used before with another request.")
@@ -135,7 +134,7 @@ class Coordinator:
 
     def dispatch_all(self) -> bool:
         """``dispatch`` for every kind of which somebody waits. Returns False if the broker could not be reached."""
-        with Session(self._engine) as session:
+        with Session(self._reads) as session:
             kinds = journal.kinds_that_wait(session)
         for unknown in kinds - self._kinds.keys():
             with Session(self._engine) as session, session.begin():
@@ -217,11 +216,8 @@ class Coordinator:
 
     def read(self, transaction: UUID) -> TransactionRecord:
         """The transaction as the journal has it. Raises Impossible for one that was never accepted here."""
-        with Session(self._engine) as session:
-            return self._in(session, transaction)
-
-    def _in(self, session: Session, transaction: UUID) -> TransactionRecord:
-        record = records.read(session, transaction)
+        with Session(self._reads) as session:
+            record = records.read(session, transaction)
         if record is None:
             raise Impossible(f"transaction {transaction} is not in this journal")
         return record

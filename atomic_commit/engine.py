@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
@@ -13,14 +12,14 @@ from sqlalchemy.orm import Session
 
 from atomic_commit import records
 from atomic_commit.coordinator import Coordinator
-from atomic_commit.database import told_apart
+from atomic_commit.database import reads, told_apart
 from atomic_commit.declare import BranchDeclaration, Branches, TransactionKind, Values
 from atomic_commit.errors import Conflict, Fenced, Lost, MembersSaidNo, Refused
 from atomic_commit.limits import Limits
 from atomic_commit.messages import Messages
 from atomic_commit.names import Gid, task_name
 from atomic_commit.participant import Answer, HandedOn, Participant
-from atomic_commit.records import IdempotencyKey, State, TransactionRecord
+from atomic_commit.records import IdempotencyKey, TransactionRecord
 from atomic_commit.recovery import Sweeper
 from atomic_commit.watch import DecisionWatch
 
@@ -53,7 +52,7 @@ class AtomicCommit:
         limits: Limits | None = None,
     ) -> None:
         limits = limits or Limits.from_environment()
-        self.service, self._app_name, self._engine = service, app_name, engine
+        self.service, self._app_name, self._reads = service, app_name, reads(engine)
         self.messages = Messages(celery, app_name, service, limits.message_lifetime)
         self.participant = Participant(engine, limits, self.messages.result_of)
         self.coordinator = Coordinator(engine, self.messages, kinds, limits)
@@ -74,20 +73,12 @@ class AtomicCommit:
         A committed one is then given a moment more, until every participant has answered, so that a client who reads
         the other services after a yes finds what was decided. The decision stands whether or not they answer in time.
         """
-        end = time.monotonic() + seconds
-        record = self.coordinator.read(transaction)
-        if not record.decided:
-            self._watch.wait_decided(transaction, seconds)
-            record = self.coordinator.read(transaction)
-        moment = min(_READ_YOUR_WRITES, end - time.monotonic())
-        if record.state is State.COMMITTED and not record.settled_at and moment > 0:
-            self._watch.wait_settled(transaction, moment)
-            record = self.coordinator.read(transaction)
-        return record
+        self._watch.wait(transaction, seconds, _READ_YOUR_WRITES)
+        return self.coordinator.read(transaction)
 
     def find(self, transaction: UUID) -> TransactionRecord | None:
         """The transaction, if this service coordinates it."""
-        with told_apart(), Session(self._engine) as session:
+        with told_apart(), Session(self._reads) as session:
             return records.read(session, transaction)
 
     # ---- what its workers run

@@ -16,7 +16,17 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from atomic_commit.records import IdempotencyKey, Outcome, State, TransactionRecord, of_attempt, read_all
+from atomic_commit.records import (
+    BranchRecord,
+    IdempotencyKey,
+    Outcome,
+    State,
+    TransactionRecord,
+    branch_record,
+    of_attempt,
+    read_all,
+    transaction_record,
+)
 from atomic_commit.schema import transaction_branches as branches_table
 from atomic_commit.schema import transactions as table
 from atomic_commit.votes import Ballot
@@ -57,12 +67,13 @@ def insert_transaction(
     patience: float,
     look_after: float,
     waits: bool = False,
-) -> None:
+) -> TransactionRecord:
     """Record an accepted transaction. It waits for an attempt, or leads its first one, which is dispatched (the caller
     publishes right after its commit; if it dies before, the silence is noticed). Raises IntegrityError where the
     idempotency key is taken."""
-    session.execute(
-        insert(table).values(
+    row = session.execute(
+        insert(table)
+        .values(
             id=transaction,
             kind=kind,
             state=State.PREPARING,
@@ -78,7 +89,9 @@ def insert_transaction(
             idempotency_key=key.key if key else None,
             fingerprint=key.fingerprint if key else None,
         )
+        .returning(table, _now.label("read_at"))
     )
+    return transaction_record(row.mappings().one(), ())
 
 
 def take_place(session: Session, transaction: UUID, kind: str) -> bool:
@@ -105,9 +118,11 @@ def take_place(session: Session, transaction: UUID, kind: str) -> bool:
     )
 
 
-def insert_branches(session: Session, transaction: UUID, attempt: int, task_ids: Mapping[str, str]) -> None:
-    """Record the branches of an attempt (name → task id, in order). Repeating it changes nothing."""
-    session.execute(
+def insert_branches(
+    session: Session, transaction: UUID, attempt: int, task_ids: Mapping[str, str]
+) -> tuple[BranchRecord, ...]:
+    """Record the branches of an attempt (name → task id, in order)."""
+    rows = session.execute(
         insert(branches_table)
         .values(
             [
@@ -121,13 +136,15 @@ def insert_branches(session: Session, transaction: UUID, attempt: int, task_ids:
                 for position, (name, task_id) in enumerate(task_ids.items())
             ]
         )
-        .on_conflict_do_nothing()
+        .returning(branches_table)
     )
+    return tuple(sorted(map(branch_record, rows.mappings()), key=lambda branch: branch.position))
 
 
-def anybody_waits(session: Session, kind: str) -> bool:
-    """Whether a transaction of this kind waits for an attempt and its pause is over."""
-    return bool(session.scalar(select(sa.exists(_waiting(kind)))))
+def somebody_may_go(session: Session, kind: str, attempts_at_once: int) -> bool:
+    """Whether a transaction of this kind waits for an attempt, its pause is over, and there is a place. Nothing is
+    locked: who claims it looks again."""
+    return bool(session.scalar(select(sa.and_(sa.exists(_waiting(kind)), _under_way(kind) < attempts_at_once))))
 
 
 def kinds_that_wait(session: Session) -> set[str]:

@@ -228,8 +228,8 @@ def read_all(session: Session, statement: sa.Select[Any]) -> list[TransactionRec
             .where(branches_table.c.transaction_id.in_(leaders))
             .order_by(branches_table.c.attempt, branches_table.c.position)
         ).mappings():
-            branches[row["transaction_id"]].append(_branch_record(row))
-    return [_transaction_record(row, _branches_of(row, branches)) for row in found]
+            branches[row["transaction_id"]].append(branch_record(row))
+    return [transaction_record(row, _branches_of(row, branches)) for row in found]
 
 
 def not_settled(
@@ -243,12 +243,13 @@ def not_settled(
 
 
 def decided_among(session: Session, ids: Sequence[UUID]) -> dict[UUID, bool]:
-    """Those of `ids` that are decided, and whether their participants have all answered too."""
-    settled = table.c.settled_at.is_not(None)
+    """Those of `ids` that are decided, and whether nothing more follows from that that a client could see: they are
+    aborted, or their participants have all answered."""
+    over = sa.or_(table.c.state == State.ABORTED, table.c.settled_at.is_not(None))
     rows = session.execute(
-        select(table.c.id, settled.label("settled")).where(table.c.id.in_(ids), table.c.state != State.PREPARING)
+        select(table.c.id, over.label("over")).where(table.c.id.in_(ids), table.c.state != State.PREPARING)
     )
-    return {row.id: row.settled for row in rows}
+    return {row.id: row.over for row in rows}
 
 
 def _branches_of(row: sa.RowMapping, branches: Mapping[UUID, list[BranchRecord]]) -> list[BranchRecord]:
@@ -258,12 +259,13 @@ def _branches_of(row: sa.RowMapping, branches: Mapping[UUID, list[BranchRecord]]
     return [*led, *(b for b in branches[row["leader"]] if b.attempt == row["leader_attempt"])]
 
 
-def _transaction_record(row: sa.RowMapping, branches: Sequence[BranchRecord]) -> TransactionRecord:
+def transaction_record(row: sa.RowMapping, branches: Sequence[BranchRecord]) -> TransactionRecord:
+    """The record of a row of the transactions table, which has the time as ``read_at`` besides."""
     names = TransactionRecord.__dataclass_fields__.keys() - {"branches", "state"}
     return TransactionRecord(**{name: row[name] for name in names}, state=State(row["state"]), branches=tuple(branches))
 
 
-def _branch_record(row: sa.RowMapping) -> BranchRecord:
+def branch_record(row: sa.RowMapping) -> BranchRecord:
     names = BranchRecord.__dataclass_fields__.keys() - {"outcome"}
     return BranchRecord(
         **{name: row[name] for name in names}, outcome=Outcome(row["outcome"]) if row["outcome"] else None

@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from atomic_commit import records
+from atomic_commit.database import reads
 
 log = logging.getLogger(__name__)
 
@@ -27,24 +28,19 @@ _EAGER, _CALM, _EAGER_FOR, _AWAY = 0.005, 0.025, 0.25, 0.5
 
 
 class DecisionWatch:
-    """Wakes whoever waits for a transaction's decision, or for its settlement."""
+    """Wakes whoever waits for a transaction's decision, and for what follows from it."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self._reads = reads(engine)
         self._lock = threading.Condition()
         self._waiting: dict[UUID, list[_Waiter]] = {}
         self._youngest = 0.0
         self._thread: threading.Thread | None = None
 
-    def wait_decided(self, transaction: UUID, seconds: float) -> None:
-        """Return when the transaction is decided, or after `seconds`. The caller reads the row to know which."""
-        self._wait(transaction, _Waiter(until_settled=False), seconds)
-
-    def wait_settled(self, transaction: UUID, seconds: float) -> None:
-        """Return when every participant has answered the decision, or after `seconds`."""
-        self._wait(transaction, _Waiter(until_settled=True), seconds)
-
-    def _wait(self, transaction: UUID, waiter: _Waiter, seconds: float) -> None:
+    def wait(self, transaction: UUID, seconds: float, moment: float) -> None:
+        """Return when the transaction is aborted; when it is committed and every participant has answered, or `moment`
+        seconds after it was seen committed; or after `seconds`. The caller reads the row to know which."""
+        waiter = _Waiter(moment)
         with self._lock:
             self._waiting.setdefault(transaction, []).append(waiter)
             self._youngest = time.monotonic()
@@ -72,12 +68,12 @@ class DecisionWatch:
             time.sleep(pause)
 
     def _wake(self, asked: list[UUID]) -> None:
-        with Session(self._engine) as session:
+        with Session(self._reads) as session:
             decided = records.decided_among(session, asked)
         with self._lock:
-            for transaction, settled in decided.items():
+            for transaction, over in decided.items():
                 for waiter in list(self._waiting.get(transaction, ())):
-                    if settled or not waiter.until_settled:
+                    if over or waiter.has_waited():
                         waiter.event.set()
                         self._forget(transaction, waiter)
 
@@ -93,5 +89,11 @@ class DecisionWatch:
 class _Waiter:
     """One request that waits."""
 
-    until_settled: bool
+    moment: float
     event: threading.Event = field(default_factory=threading.Event)
+    _decided: float | None = None
+
+    def has_waited(self) -> bool:
+        """Whether the decision has been known for the moment that participants are given. Asked once it is known."""
+        self._decided = self._decided or time.monotonic()
+        return time.monotonic() >= self._decided + self.moment
