@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from atomic_commit import Conflict, coordinator, journal
-from atomic_commit.records import Outcome
+from atomic_commit.records import Outcome, attempt_of
 
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
 
@@ -80,23 +80,21 @@ def test_of_two_answers_at_the_same_moment_one_is_the_last_and_settles(shop: Sho
 
 
 def test_a_publisher_whose_attempt_was_given_up_meanwhile_sends_nothing_and_alarms_nobody(
-    shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, user: int
 ) -> None:
     with shop.post.refuses():
         removal = shop.begin("users", "remove_user", user_id=user)
-    atomic = shop.atomic("users")
-
-    def give_up(point: str, _: Any = None) -> None:
-        if point == "attempt.after_commit":
-            with Session(shop.engines["users"]) as session, session.begin():
-                journal.record_retry(session, removal.id, 1, [removal.id], None, 0.0, 1.0)
-                journal.record_outcomes(session, removal.id, 1, Outcome.ROLLBACK, ())
-
-    with monkeypatch.context() as patched:
-        patched.setattr(coordinator, "reach", give_up)
+    with Session(shop.engines["users"]) as session, session.begin():
+        journal.mark_unpublished(session, removal.id, 1, 0.0)
+    attempts = shop.atomic("users").coordinator.attempts
+    with shop.post.loses():
+        read_before = attempt_of([shop.record("users", removal.id)])
         with Session(shop.engines["users"]) as session, session.begin():
-            journal.mark_unpublished(session, removal.id, 1, 0.0)
-        assert atomic.coordinator.look(removal.id)
+            journal.record_retry(session, removal.id, 1, [removal.id], None, 0.0, 1.0)
+            journal.record_outcomes(session, removal.id, 1, Outcome.ROLLBACK, ())
+        shop.post.lost.clear()
+        assert attempts.send_again(read_before)
+        assert shop.post.lost == []
     shop.recover()
     assert shop.status_of_user(user) is None
 

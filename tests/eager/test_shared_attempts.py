@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from typing import Any
-from uuid import UUID
 
 import pytest
+from eager_line import all_placed, all_removed, answer_rollbacks, attempts_of, ends, reason
 from eager_shop import LIMITS, Shop, message
 from sqlalchemy.orm import Session
 
-from atomic_commit import TransactionRecord, journal, records
-from atomic_commit.names import Gid
+from atomic_commit import journal, records
 
 
 @pytest.fixture
@@ -22,42 +21,6 @@ def customers(shop: Shop, teapot: int) -> list[int]:
     for id in ids:
         shop.place_order(id, {teapot: 1})
     return ids
-
-
-def all_removed(shop: Shop, customers: list[int]) -> list[TransactionRecord]:
-    """Removals of them that stand in line together."""
-    with shop.all_stand_in_line():
-        return [shop.begin("users", "remove_user", user_id=id) for id in customers]
-
-
-def all_placed(shop: Shop, *orders: tuple[int, dict[int, int]]) -> list[TransactionRecord]:
-    """Placings of (user, product → quantity) that stand in line together."""
-    with shop.all_stand_in_line():
-        return [
-            shop.begin(
-                "orders",
-                "place_order",
-                user_id=user,
-                lines=[{"product_id": product, "quantity": quantity} for product, quantity in lines.items()],
-            )
-            for user, lines in orders
-        ]
-
-
-def ends(shop: Shop, service: str, begun: list[TransactionRecord]) -> list[tuple[str, int]]:
-    """(state, attempt) of each."""
-    now = [shop.record(service, record.id) for record in begun]
-    assert all(record.settled_at for record in now), shop.tell()
-    return [(str(record.state), record.attempt) for record in now]
-
-
-def attempts_of(shop: Shop, service: str, begun: list[TransactionRecord]) -> Counter[tuple[UUID, int]]:
-    """The attempts that they were last part of, and how many of them were in each."""
-    return Counter(shop.record(service, record.id).led_by for record in begun)
-
-
-def reason(shop: Shop, service: str, record: TransactionRecord) -> Any:
-    return (shop.record(service, record.id).cause or {}).get("reason")
 
 
 # ---- who goes with whom
@@ -343,15 +306,6 @@ def test_one_that_is_silent_again_and_again_goes_alone(shop: Shop, customers: li
     assert all(shop.record("users", record.id).alone for record in begun), shop.tell()
     shop.recover(rounds=30)
     assert {state for state, _ in ends(shop, "users", begun)} == {"committed"}
-
-
-def answer_rollbacks(shop: Shop) -> None:
-    """What participants owe is answered, though all messages are lost."""
-    owed = "SELECT task_id FROM transaction_branches WHERE outcome IS NOT NULL AND settled_at IS NULL"
-    for (task_id,) in shop.query("users", owed):
-        gid = Gid.parse(task_id)
-        answer = shop.participant_of(gid).rollback(gid)
-        shop.atomic("users").coordinator.acknowledge(gid.transaction, gid.attempt, gid.branch, answer)
 
 
 # ---- time and trouble

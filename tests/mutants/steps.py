@@ -1,0 +1,244 @@
+"""Mutants of the protocol's steps: begin, prepare, decide, outcome, and the rows that they leave."""
+
+from __future__ import annotations
+
+from .mutant import Mutant
+
+_MESSAGES = "eager/test_messages_and_votes.py::"
+_FENCE = "eager/test_fence_and_duplicates.py::"
+_DECISION = "eager/test_one_decision.py::"
+_CARELESS = "eager/test_careless_branches.py::"
+_AGES = "eager/test_answers_and_ages.py::"
+_STEPS = "eager/test_protocol_steps.py::"
+_RESOLVING = "eager/test_resolving_prepared.py::"
+_RECOVERY = "eager/test_recovery.py::"
+
+STEPS = (
+    Mutant(
+        "the fence: a tombstone in the branch row's place",
+        "atomic_commit/participant.py",
+        "return self._answer_without_prepared(gid, Answer.ROLLED_BACK, self._fence(gid))",
+        "return Answer.ROLLED_BACK",
+        _FENCE + "test_a_prepare_that_comes_after_the_abort_hits_the_fence",
+    ),
+    Mutant(
+        "rolling back before fencing",
+        "atomic_commit/participant.py",
+        "                self._rollback_prepared(gid)\n                reach",
+        "                reach",
+        _MESSAGES + "test_a_branch_that_prepared_and_then_failed_is_rolled_back_like_the_others",
+    ),
+    Mutant(
+        "every no rolls back every branch",
+        "atomic_commit/journal.py",
+        "    session.execute(update(branches_table).where(_attempt(transaction, attempt)).values(changes))",
+        '    yes = [b.branch for b in ballots if b.vote == "yes"]\n'
+        "    session.execute(\n"
+        "        update(branches_table)\n"
+        "        .where(_attempt(transaction, attempt), branches_table.c.name.in_(yes))\n"
+        "        .values(changes)\n"
+        "    )",
+        _MESSAGES + "test_a_branch_that_prepared_and_then_failed_is_rolled_back_like_the_others",
+    ),
+    Mutant(
+        "one decision: the update is conditional on the state",
+        "atomic_commit/records.py",
+        "    return sa.and_(table.c.state == State.PREPARING, table.c.waits_until",
+        "    return sa.and_(table.c.waits_until",
+        _DECISION + "test_recovery_that_comes_after_the_coordinator_has_committed_aborts_nothing",
+    ),
+    Mutant(
+        "one decision: the update is conditional on the attempt",
+        "atomic_commit/records.py",
+        "table.c.leader.is_(None), table.c.attempt == number)",
+        "table.c.leader.is_(None))",
+        _DECISION + "test_outcome_messages_of_the_first_attempt_do_not_touch_the_second",
+    ),
+    Mutant(
+        "the command tag of PREPARE TRANSACTION is checked",
+        "atomic_commit/participant.py",
+        'if cursor.statusmessage != "PREPARE TRANSACTION":',
+        "if False:",
+        _CARELESS + "test_a_branch_that_hides_a_database_error_is_not_taken_for_prepared",
+    ),
+    Mutant(
+        "a yes needs proof",
+        "atomic_commit/votes.py",
+        'if status == "SUCCESS" and isinstance(result, dict) and _proves(result, gid):',
+        'if status == "SUCCESS" and isinstance(result, dict):',
+        _MESSAGES + "test_a_success_without_the_proof_is_silence_and_commits_nothing",
+    ),
+    Mutant(
+        "the proof is of this attempt",
+        "atomic_commit/votes.py",
+        'str(gid) in list(result.get("prepared", ()))',
+        'any(gid.branch in text for text in result.get("prepared", ()))',
+        _MESSAGES + "test_the_proof_of_an_earlier_attempt_is_no_proof",
+    ),
+    Mutant(
+        "a new identifier for each attempt",
+        "atomic_commit/names.py",
+        '        return f"{self.app}:{self.transaction}:{self.attempt}:{self.branch}"',
+        '        return f"{self.app}:{self.transaction}:1:{self.branch}"',
+        _DECISION + "test_outcome_messages_of_the_first_attempt_do_not_touch_the_second",
+    ),
+    Mutant(
+        "a new attempt waits until the old one is settled",
+        "atomic_commit/journal.py",
+        "        branches_table.c.transaction_id == table.c.id,\n",
+        "",
+        _DECISION + "test_a_new_attempt_waits_until_the_old_one_is_settled_and_its_locks_are_gone",
+    ),
+    Mutant(
+        "the branch row comes first",
+        "atomic_commit/participant.py",
+        "            try:\n                self._begin(session, gid)",
+        '            session.execute(text("BEGIN"))\n'
+        '            added = branch.call(session, handed_on["values"])\n'
+        "            session.flush()\n"
+        "            try:\n                self._begin(session, gid)",
+        _FENCE + "test_a_prepare_delivered_twice_hands_on_the_first_result_and_runs_once",
+    ),
+    Mutant(
+        "a duplicate hands on the first result",
+        "atomic_commit/participant.py",
+        "        if earlier := self._earlier_result(gid):",
+        "        if False and (earlier := self._earlier_result(gid)):",
+        _FENCE + "test_a_prepare_delivered_twice_hands_on_the_first_result_and_runs_once",
+    ),
+    Mutant(
+        "the stored result of a duplicate is believed only with its proof",
+        "atomic_commit/participant.py",
+        '        raise Conflict(f"{gid} was begun before and its result is not known") from error',
+        '        return {"prepared": [str(gid)], "values": {"quantities": [], "prices": []}}',
+        _FENCE + "test_a_prepare_delivered_twice_whose_first_result_was_lost_votes_no_and_a_new_attempt_commits",
+    ),
+    Mutant(
+        '"does not exist" on commit is looked into',
+        "atomic_commit/participant.py",
+        "            return self._answer_without_prepared(gid, Answer.COMMITTED, self._branch_row(gid))",
+        "            return Answer.COMMITTED",
+        _RESOLVING + "test_a_commit_of_a_branch_that_is_not_there_is_put_aside_loudly",
+    ),
+    Mutant(
+        '"already done" on commit is success',
+        "atomic_commit/participant.py",
+        "        if found is wanted:\n            return wanted\n",
+        "",
+        _RESOLVING + "test_a_commit_repeated_is_a_commit",
+    ),
+    Mutant(
+        "an order that is being cancelled is a conflict, never skipped",
+        "orders_service/branches.py",
+        '            raise Conflict(f"order {order.id} is being cancelled")',
+        "            continue",
+        _STEPS + "test_a_removal_that_meets_an_order_being_cancelled_tries_again_and_commits",
+    ),
+    Mutant(
+        "the user is held until the order's outcome",
+        "users_service/branches.py",
+        ".with_for_update(read=True)",
+        "",
+        _STEPS + "test_a_user_whose_order_is_being_placed_cannot_be_removed_before_it_is_decided",
+    ),
+    Mutant(
+        "a poisoned transaction is handled alone",
+        "atomic_commit/recovery.py",
+        '        except Exception as error:\n            log.exception("transaction %s can\'t be recovered for now"',
+        '        except ZeroDivisionError as error:\n            log.exception("transaction %s can\'t be recovered for now"',
+        _RECOVERY + "test_one_poisoned_transaction_does_not_stop_the_others_and_is_put_aside_in_the_end",
+    ),
+    Mutant(
+        "two sweepers: SKIP LOCKED",
+        "atomic_commit/journal.py",
+        ".with_for_update(skip_locked=True)\n        .cte",
+        ".with_for_update()\n        .cte",
+        _RECOVERY + "test_two_sweepers_never_hold_the_same_transaction",
+    ),
+    Mutant(
+        "outcomes are sent again until they are answered",
+        "atomic_commit/coordinator.py",
+        "        if record.owed_branches:\n"
+        "            return self._messages.send_outcomes(record.owed_branches, record.read_at)\n"
+        "        with Session",
+        "        with Session",
+        _MESSAGES + "test_a_decision_whose_outcome_messages_were_lost_is_told_again",
+    ),
+    Mutant(
+        "recovery sends what was never published",
+        "atomic_commit/coordinator.py",
+        "            return self.attempts.send_again(attempt)\n",
+        "            return True\n",
+        _MESSAGES + "test_a_transaction_whose_every_message_was_lost_is_finished_by_recovery",
+    ),
+    Mutant(
+        "silence while nobody listened is not held against the branches",
+        "atomic_commit/coordinator.py",
+        "        if unwatched or self",
+        "        if self",
+        _DECISION + "test_silence_while_nobody_was_there_to_listen_is_not_held_against_the_branches",
+    ),
+    Mutant(
+        "the idempotency key is stored with the transaction",
+        "atomic_commit/journal.py",
+        "            idempotency_key=key.key if key else None,",
+        "            idempotency_key=None,",
+        "eager/test_said_twice.py::test_a_repeated_request_is_done_once_and_answered_alike",
+    ),
+    Mutant(
+        "a branch that rolls back by itself is refused",
+        "atomic_commit/participant.py",
+        'listen(session, "after_soft_rollback", _refuse_to_go_on)',
+        "pass",
+        _CARELESS + "test_a_branch_that_rolls_back_by_itself_is_not_taken_for_prepared",
+    ),
+    Mutant(
+        "a begin without an answer is resolved by taking its place",
+        "atomic_commit/coordinator.py",
+        "                return not journal.take_place(session, transaction, kind.name)",
+        "                return True",
+        _AGES + "test_a_begin_whose_connection_breaks_before_its_commit_is_known_not_to_have_happened",
+    ),
+    Mutant(
+        "a begin that happened is not denied",
+        "atomic_commit/coordinator.py",
+        "                return not journal.take_place(session, transaction, kind.name)",
+        "                return False",
+        _AGES + "test_a_begin_that_was_committed_goes_on_though_its_answer_was_lost",
+    ),
+    Mutant(
+        "of two answers at once one is the last",
+        "atomic_commit/journal.py",
+        "    session.execute(select(table.c.id).where(table.c.id == transaction).with_for_update())\n",
+        "",
+        _AGES + "test_of_two_answers_at_the_same_moment_one_is_the_last_and_settles",
+    ),
+    Mutant(
+        "a publisher that was overtaken sends nothing",
+        "atomic_commit/attempts.py",
+        "        return self.send(attempt) if claimed else True",
+        "        return self.send(attempt)",
+        _AGES + "test_a_publisher_whose_attempt_was_given_up_meanwhile_sends_nothing_and_alarms_nobody",
+    ),
+    Mutant(
+        "branch rows outlive every message",
+        "atomic_commit/limits.py",
+        "        if self.keep_branch_rows < 2 * (self.keep_transactions + self.deadline):",
+        "        if False:",
+        "unit/test_limits.py::test_branch_rows_that_could_go_before_the_last_message_are_refused",
+    ),
+    Mutant(
+        "a message carries its end",
+        "atomic_commit/messages.py",
+        "            queue=branch_queue(service_of(branch.name)),\n            expires=self._end(read_at),\n",
+        "            queue=branch_queue(service_of(branch.name)),\n",
+        "eager/test_retention.py::test_a_tombstone_outlives_every_message_that_could_bring_a_late_prepare",
+    ),
+    Mutant(
+        "what is not settled is never removed",
+        "atomic_commit/retention.py",
+        '" AND settled_at < now() - make_interval(secs => :age)"',
+        '""',
+        "eager/test_retention.py::test_what_is_not_settled_is_kept_with_its_branches_however_old_it_is",
+    ),
+)

@@ -1,0 +1,202 @@
+"""Mutants of what bears with trouble: locks, broken connections, silence, recovery, servers that hang."""
+
+from __future__ import annotations
+
+from .mutant import Mutant
+
+_MESSAGES = "eager/test_messages_and_votes.py::"
+_WIRE = "eager/test_broken_connections.py::"
+_RESOLVING = "eager/test_resolving_prepared.py::"
+_ROW_ORDER = "eager/test_lock_order.py::test_a_branch_locks_its_rows_in_primary_key_order_however_they_lie"
+_RECOVERY = "eager/test_recovery.py::"
+_REFUSALS = "eager/test_refusals.py::"
+_VOTES = "unit/test_votes.py"
+
+TROUBLE = (
+    # ---- locks
+    Mutant(
+        "starvation: outcomes have a queue and a worker of their own",
+        "atomic_commit/names.py",
+        '    return f"{service}.outcome"',
+        "    return service",
+        "broker/test_starvation.py::test_branches_that_wait_for_a_lock_in_every_slot_do_not_keep_out_the_outcome_that_frees_it[redis]",
+    ),
+    Mutant(
+        "lock order of rows: products",
+        "products_service/branches.py",
+        ".order_by(Product.id).with_for_update()",
+        ".with_for_update()",
+        _ROW_ORDER,
+    ),
+    Mutant(
+        "lock order of rows: orders",
+        "orders_service/branches.py",
+        ".order_by(Order.id).with_for_update()",
+        ".with_for_update()",
+        _ROW_ORDER,
+    ),
+    Mutant(
+        "lock order of branches",
+        "orders_service/place_order.py",
+        "branches=(USERS_HOLD_ACTIVE_USER, PRODUCTS_TAKE_STOCK)",
+        "branches=(PRODUCTS_TAKE_STOCK, USERS_HOLD_ACTIVE_USER)",
+        "unit/test_branch_names.py::test_branches_come_in_the_one_global_lock_order",
+    ),
+    Mutant(
+        "a lock that is not to be had is a conflict, tried again",
+        "atomic_commit/errors.py",
+        '_CONFLICTS = ("40001", "40P01", "55P03",',
+        '_CONFLICTS = ("40001", "40P01",',
+        _REFUSALS + "test_an_order_that_meets_a_locked_product_is_accepted_and_placed_when_the_lock_is_gone",
+    ),
+    Mutant(
+        "begin meets a locked row: it waits for lock_timeout",
+        "atomic_commit/database.py",
+        '        "lock_timeout": _milliseconds(limits.lock_timeout),\n',
+        "",
+        _REFUSALS + "test_a_begin_that_meets_a_locked_row_waits_for_lock_timeout_and_says_so",
+    ),
+    Mutant(
+        "begin meets a locked row: the client is told when to come back",
+        "http_api/problems.py",
+        '            self.headers.setdefault("Retry-After", str(self.type.retry_after))',
+        "            pass",
+        _REFUSALS + "test_a_locked_user_is_waited_for_a_moment_and_then_the_client_is_asked_to_come_back",
+    ),
+    # ---- resolving prepared transactions
+    Mutant(
+        "a branch that prepares while it is rolled back: the second round",
+        "atomic_commit/participant.py",
+        "        for last_round in (False, True):",
+        "        for last_round in (True,):",
+        _RESOLVING + "test_a_branch_that_prepares_while_it_is_rolled_back_is_rolled_back_all_the_same",
+    ),
+    Mutant(
+        "busy is not gone: another session is at it",
+        "atomic_commit/participant.py",
+        "            raise Conflict(str(error.orig).strip()) from error",
+        "            return",
+        _RESOLVING + "test_a_transaction_that_another_session_is_resolving_is_a_conflict_and_asked_again",
+    ),
+    Mutant(
+        "only gids of the current database",
+        "atomic_commit/participant.py",
+        " AND database = current_database()",
+        "",
+        _RESOLVING + "test_a_transaction_of_the_same_name_in_another_database_is_not_rolled_back",
+    ),
+    Mutant(
+        "a lost connection is no answer: COMMIT PREPARED",
+        "atomic_commit/participant.py",
+        "            self._unless_gone(error)\n            return self._answer_without_prepared(gid, Answer.COMMITTED",
+        "            self._unless_gone(error)\n"
+        "        except Exception:\n"
+        "            return Answer.COMMITTED\n"
+        "        if False:\n"
+        "            return self._answer_without_prepared(gid, Answer.COMMITTED",
+        _WIRE + "test_a_commit_whose_connection_breaks_is_unknown_until_it_is_asked_again",
+    ),
+    Mutant(
+        "a lost connection is no answer: ROLLBACK PREPARED",
+        "atomic_commit/participant.py",
+        "                self._rollback_prepared(gid)\n",
+        "                try:\n"
+        "                    self._rollback_prepared(gid)\n"
+        "                except Exception:\n"
+        "                    return Answer.ROLLED_BACK\n",
+        _WIRE + "test_a_rollback_whose_connection_breaks_is_unknown_until_it_is_asked_again",
+    ),
+    Mutant(
+        "a lost connection is told from an error of the statement",
+        "atomic_commit/errors.py",
+        "        return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)",
+        "        return False",
+        _WIRE + "test_a_branch_whose_connection_breaks_while_it_prepares_is_rolled_back_whether_it_is_prepared_or_not",
+    ),
+    # ---- recovery
+    Mutant(
+        "silence is ended: a message that was popped and lost (Redis pops before it records; FLUSHALL)",
+        "atomic_commit/votes.py",
+        "    return again if situation.patience_over else Decision.WAIT",
+        "    return Decision.WAIT",
+        _MESSAGES + "test_a_transaction_whose_every_message_was_lost_is_finished_by_recovery",
+    ),
+    Mutant(
+        "routed by queue alone: no binding is lost with a FLUSHALL",
+        "celery_config/queues.py",
+        'type="direct"',
+        'type="topic"',
+        "broker/test_lost_messages.py::test_requests_in_a_row_with_everything_lost_between_them_are_all_done[redis]",
+    ),
+    Mutant(
+        "an undecided transaction is looked at again",
+        "atomic_commit/coordinator.py",
+        "        self.decide(attempt.leader, attempt.number)\n        return True",
+        "        return True",
+        _MESSAGES + "test_a_chain_that_ended_before_its_last_link_is_decided_by_its_results",
+    ),
+    Mutant(
+        "votes are taken from what the chain handed on, too",
+        "atomic_commit/messages.py",
+        "[self._ballot_handed_on(branch, handed_on) or self._ballot(branch)",
+        "[self._ballot(branch)",
+        _MESSAGES + "test_a_result_that_is_not_stored_yet_is_not_needed_where_it_was_handed_on",
+    ),
+    Mutant(
+        "a sweeper's start: everything is due",
+        "atomic_commit/recovery.py",
+        "                if fresh:\n",
+        "                if False:\n",
+        _RECOVERY + "test_a_sweeper_that_starts_looks_at_everything_at_once_however_far_it_was_put_off",
+    ),
+    Mutant(
+        "what is claimed is put off",
+        "atomic_commit/journal.py",
+        "            next_look_at=sa.case((listening, func.least(put_off, table.c.patience_until)), else_=put_off),\n",
+        "",
+        _RECOVERY + "test_two_sweepers_never_hold_the_same_transaction",
+    ),
+    Mutant(
+        "quarantine: what keeps failing is put aside",
+        "atomic_commit/recovery.py",
+        "        if failures >= self._limits.quarantine_after:",
+        "        if False:",
+        _RECOVERY + "test_one_poisoned_transaction_does_not_stop_the_others_and_is_put_aside_in_the_end",
+    ),
+    Mutant(
+        "quarantine: what contradicts the decision is put aside",
+        "atomic_commit/coordinator.py",
+        "        if answer is Answer.IMPOSSIBLE:",
+        "        if False:",
+        _RESOLVING + "test_a_commit_of_a_branch_that_is_not_there_is_put_aside_loudly",
+    ),
+    Mutant(
+        "a business refusal is final",
+        "atomic_commit/votes.py",
+        "    if any(ballot.cause in (Cause.REFUSED, Cause.REVOKED) for ballot in noes):\n        return Decision.ABORT\n",
+        "",
+        _VOTES,
+    ),
+    Mutant(
+        "the deadline ends what is tried again",
+        "atomic_commit/votes.py",
+        "    again = Decision.ABORT if situation.deadline_over else Decision.RETRY",
+        "    again = Decision.RETRY",
+        _VOTES,
+    ),
+    Mutant(
+        "an order for a user who is being removed is refused",
+        "users_service/branches.py",
+        '    if user.status != "active":',
+        "    if False:",
+        _REFUSALS + "test_a_user_who_is_being_removed_cannot_order",
+    ),
+    # ---- servers that hang
+    Mutant(
+        "a broker that hangs: its sockets have a time limit",
+        "celery_config/settings.py",
+        '        "socket_timeout": 2.0,\n',
+        "",
+        "broker/test_outages.py::test_what_is_asked_while_the_broker_hangs_is_accepted_in_bounded_time[redis]",
+    ),
+)
