@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from eager_shop import Shop
+from eager_shop import LIMITS, Shop
 
 from atomic_commit import TransactionRecord
+from atomic_commit.attempts import Attempts
 from atomic_commit.names import Gid
+from atomic_commit.participant import HandedOn
 
 
 def all_removed(shop: Shop, customers: list[int]) -> list[TransactionRecord]:
@@ -55,3 +58,18 @@ def answer_rollbacks(shop: Shop) -> None:
         gid = Gid.parse(task_id)
         answer = shop.participant_of(gid).rollback(gid)
         shop.atomic("users").coordinator.acknowledge(gid.transaction, gid.attempt, gid.branch, answer)
+
+
+def prepare_together(shop: Shop, service: str, begun: list[TransactionRecord]) -> HandedOn:
+    """Every link but the last of the chain that they share. Returns what would be handed to ``decide``."""
+    records = [shop.record(service, record.id) for record in begun]
+    members = {str(record.id): record.values for record in records}
+    handed_on: HandedOn = {"prepared": [], "members": members, "dropped": {}}
+    for gid in shop.gids(records[0]):
+        handed_on = shop.prepare(gid, handed_on)
+    return handed_on
+
+
+def attempts_within(shop: Shop, service: str, **limits: int) -> Attempts:
+    """Who forms attempts at what this service coordinates, within other limits."""
+    return Attempts(shop.engines[service], shop.atomic(service).messages, replace(LIMITS, **limits))  # type: ignore[arg-type]

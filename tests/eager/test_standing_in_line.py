@@ -1,0 +1,255 @@
+"""Who stands in line: when they go and in which order, also where several form attempts or begin at the same moment."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+from eager_line import all_placed, all_removed, answer_rollbacks, attempts_of, attempts_within, ends, prepare_together
+from eager_shop import LIMITS, Shop
+from eager_steps import give_up
+from sqlalchemy.orm import Session
+
+from atomic_commit import TransactionRecord, attempts, journal
+from atomic_commit.participant import Answer
+from orders_service.place_order import place_order
+from users_service.remove_user import remove_user
+
+_BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
+
+
+@pytest.fixture
+def users(shop: Shop) -> list[int]:
+    return [shop.add_user(f"User{number}") for number in range(5)]
+
+
+@pytest.fixture
+def tried(shop: Shop, user: int) -> TransactionRecord:
+    """A removal whose first attempt was given up and is settled: it waits for the second."""
+    removal = shop.begin("users", "remove_user", user_id=user)
+    give_up(shop, removal)
+    removal = shop.record("users", removal.id)
+    assert (removal.attempt, removal.waiting) == (2, True)
+    return removal
+
+
+# ---- whose turn it is
+
+
+def test_two_who_form_attempts_at_the_same_moment_form_no_more_than_are_allowed(
+    shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Locks on the rows alone would not do: there are enough others, and each would count the attempts too early."""
+    all_removed(shop, users)
+    forms = attempts_within(shop, "users", attempts_at_once=1, attempt_size=2)
+    formed: list[Any] = []
+    other = threading.Thread(target=lambda: formed.append(forms.next(remove_user)))
+
+    def meanwhile(point: str, _: Any = None) -> None:
+        if point == "attempt.before_commit" and not other.ident:
+            other.start()
+            while other.is_alive() and not shop.query("users", _BLOCKED)[0][0]:
+                time.sleep(0.005)
+
+    monkeypatch.setattr(attempts, "reach", meanwhile)
+    first = forms.next(remove_user)
+    other.join()
+    assert first is not None
+    assert len(first.members) == 2
+    assert formed == [None]
+    shop.recover()
+
+
+def test_of_two_who_begin_at_the_same_moment_one_takes_the_last_turn(shop: Shop) -> None:
+    with Session(shop.engines["users"]) as one, Session(shop.engines["users"]) as other:
+        assert journal.take_turn(one, "remove_user", 1)
+        assert not journal.take_turn(other, "remove_user", 1)
+        assert journal.take_turn(other, "another_kind", 1)
+        one.rollback()
+        assert journal.take_turn(other, "remove_user", 1)
+
+
+def test_nobody_overtakes_those_who_stand_in_line(shop: Shop, users: list[int]) -> None:
+    begun = all_removed(shop, users[:2])
+    begun.append(shop.begin("users", "remove_user", user_id=users[2]))
+    assert begun[2].waiting
+    assert list(attempts_of(shop, "users", begun).values()) == [3]
+    shop.recover()
+
+
+@pytest.mark.loud
+def test_what_is_put_aside_takes_no_turn(shop: Shop, users: list[int]) -> None:
+    aside = [shop.begin("users", "remove_user", user_id=id) for id in users[: LIMITS.attempts_at_once]]
+    for record in aside:
+        shop.atomic("users").coordinator.quarantine(record.id, "look at it")
+    assert not shop.begin("users", "remove_user", user_id=users[-1]).waiting
+    release(shop, *aside)
+    shop.recover()
+
+
+@pytest.mark.loud
+def test_what_is_put_aside_while_it_stands_in_line_stays_there(shop: Shop, users: list[int]) -> None:
+    begun = all_removed(shop, users[:3])
+    shop.atomic("users").coordinator.quarantine(begun[1].id, "look at it")
+    shop.sweep()
+    assert [str(shop.record("users", record.id).state) for record in begun] == ["committed", "preparing", "committed"]
+    release(shop, begun[1])
+    shop.recover()
+
+
+def release(shop: Shop, *records: TransactionRecord) -> None:
+    for record in records:
+        with Session(shop.engines["users"]) as session, session.begin():
+            assert journal.release(session, record.id)
+
+
+# ---- in which order, and with whom
+
+
+def test_who_waits_longest_is_among_the_next_that_go(shop: Shop, users: list[int]) -> None:
+    begun = all_removed(shop, users)
+    shop.query(
+        "users", "UPDATE transactions SET waits_until = waits_until - interval '9 s' WHERE id = :id", id=begun[3].id
+    )
+    attempt = attempts_within(shop, "users", attempt_size=1).next(remove_user)
+    assert attempt is not None
+    assert [member.id for member in attempt.members] == [begun[3].id]
+    shop.recover()
+
+
+def test_the_oldest_of_an_attempt_are_served_first_however_their_rows_lie(shop: Shop, user: int) -> None:
+    teapot = shop.add_product(stock=10)
+    begun = all_placed(shop, *[(user, {teapot: 1})] * 6)
+    for record in reversed(begun):  # a row that is updated moves behind all others
+        shop.query("orders", "UPDATE transactions SET error = error WHERE id = :id", id=record.id)
+    attempt = attempts_within(shop, "orders").next(place_order)
+    assert attempt is not None
+    assert [member.id for member in attempt.members] == [record.id for record in begun]
+    shop.recover()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_one_that_has_to_go_alone_does_wherever_it_stands(shop: Shop, users: list[int], place: int) -> None:
+    begun = all_removed(shop, users[:3])
+    shop.query("users", "UPDATE transactions SET alone = true WHERE id = :id", id=begun[place].id)
+    with shop.post.loses():
+        shop.dispatch("users", "remove_user")
+    alone = begun.pop(place)
+    assert not shop.record("users", alone.id).waiting
+    assert attempts_of(shop, "users", [alone]).keys().isdisjoint(attempts_of(shop, "users", begun))
+    assert list(attempts_of(shop, "users", begun).values()) == [2]
+    shop.recover()
+
+
+def test_one_whose_row_is_held_by_somebody_does_not_keep_the_others_in_line(shop: Shop, users: list[int]) -> None:
+    begun = all_removed(shop, users[:3])
+    with shop.locked("users", "SELECT 1 FROM transactions WHERE id = :id FOR UPDATE", id=begun[0].id):
+        shop.dispatch("users", "remove_user")
+        assert ends(shop, "users", begun[1:]) == [("committed", 1)] * 2
+    shop.recover()
+
+
+def test_who_was_in_what_could_not_be_sent_is_not_joined_by_those_who_came_later(shop: Shop, users: list[int]) -> None:
+    """The broker may have taken the chain after all: another one under the same identifiers must say the same."""
+    early = all_removed(shop, users[:3])
+    with shop.post.refuses():
+        shop.dispatch("users", "remove_user")
+    before = attempts_of(shop, "users", early)
+    late = all_removed(shop, users[3:])
+    with shop.post.loses():
+        shop.time_passes(2)
+        shop.sweep()
+    assert attempts_of(shop, "users", early) == before
+    assert before.keys().isdisjoint(attempts_of(shop, "users", late))
+    shop.recover()
+
+
+# ---- the last attempt has to be over
+
+
+def test_those_who_followed_wait_too_until_what_they_shared_is_settled(shop: Shop, users: list[int]) -> None:
+    begun = all_removed(shop, users[:3])
+    with shop.post.loses():
+        shop.dispatch("users", "remove_user")
+        shop.time_passes(6)
+        shop.sweep()
+        assert all(shop.record("users", record.id).waiting for record in begun)
+        shop.time_passes(6)
+        with Session(shop.engines["users"]) as session:
+            assert journal.claim_waiting(session, "remove_user", attempts_at_once=4, size=64) == []
+        answer_rollbacks(shop)
+    assert not any(shop.record("users", record.id).waiting for record in begun), "the last answer lets them go"
+    shop.recover()
+
+
+def test_a_late_yes_to_what_was_given_up_commits_nobody(shop: Shop, users: list[int]) -> None:
+    begun = all_removed(shop, users[:3])
+    with shop.post.loses():
+        shop.dispatch("users", "remove_user")
+        leader = shop.record("users", begun[0].id).led_by[0]
+        handed_on = prepare_together(shop, "users", begun)
+        give_up(shop, shop.record("users", leader))
+        shop.atomic("users").coordinator.decide(leader, 1, handed_on)
+    assert [str(shop.record("users", record.id).state) for record in begun] == ["preparing"] * 3
+    shop.recover()
+    assert ends(shop, "users", begun) == [("committed", 2)] * 3
+
+
+def test_an_old_answer_to_one_that_led_does_not_settle_what_it_follows_now(shop: Shop, users: list[int]) -> None:
+    begun = all_removed(shop, users[:2])
+    with shop.post.loses():
+        shop.dispatch("users", "remove_user")
+    leader = shop.record("users", begun[0].id).led_by[0]
+    follower = next(record for record in begun if record.id != leader)
+    old = shop.gids(shop.record("users", leader))[0]
+    give_up(shop, shop.record("users", leader))
+    shop.query(
+        "users", "UPDATE transactions SET waits_until = waits_until - interval '9 s' WHERE id = :id", id=follower.id
+    )
+    with shop.post.loses():
+        shop.time_passes(6)
+        shop.dispatch("users", "remove_user")
+        assert shop.record("users", leader).led_by == (follower.id, 2)
+        handed_on = prepare_together(shop, "users", [follower, *begun])
+        shop.atomic("users").coordinator.decide(follower.id, 2, handed_on)
+        shop.atomic("users").coordinator.acknowledge(leader, 1, old.branch, Answer.ROLLED_BACK)
+    assert shop.record("users", leader).decided
+    assert shop.record("users", leader).settled_at is None
+    shop.recover()
+
+
+# ---- the deadline
+
+
+def test_whoever_stood_in_line_past_the_deadline_has_time_for_another_try(shop: Shop, user: int, teapot: int) -> None:
+    begun = all_placed(shop, (user, {teapot: 1}), (user, {teapot: 2}))
+    shop.deadline_passes()
+    with shop.locked("products", "SELECT 1 FROM products FOR UPDATE"):
+        shop.dispatch("orders", "place_order")
+    shop.recover()
+    assert [state for state, _ in ends(shop, "orders", begun)] == ["committed"] * 2
+
+
+def test_a_second_attempt_is_no_reason_for_a_later_deadline(shop: Shop, tried: TransactionRecord) -> None:
+    shop.query("users", "UPDATE transactions SET deadline = clock_timestamp() + interval '10 s'")
+    shop.time_passes_for("users", tried.id, 6)
+    before = shop.record("users", tried.id).deadline
+    attempt = attempts_within(shop, "users").next(remove_user)
+    assert attempt is not None
+    assert attempt.members[0].deadline == before
+    shop.recover()
+
+
+def test_one_that_comes_too_late_is_aborted_by_recovery_where_its_dispatcher_died(
+    shop: Shop, tried: TransactionRecord, user: int
+) -> None:
+    shop.deadline_passes()
+    shop.time_passes(6)
+    attempt = attempts_within(shop, "users").next(remove_user)
+    assert attempt is not None
+    assert attempt.branches == ()
+    shop.recover()
+    assert ends(shop, "users", [tried]) == [("aborted", 2)]
+    assert shop.status_of_user(user) == "active"
