@@ -77,7 +77,7 @@ class Decider:
             decisions = self._decisions(attempt, ballots)
         if Decision.WAIT in decisions.values():
             return None
-        decisions |= self._refused_beside(attempt, ballots)
+        decisions |= _refused_beside(attempt, ballots)
         return (attempt, Outcome.ROLLBACK) if self._give_up(attempt, ballots, decisions) else None
 
     def abort(self, attempt: Attempt) -> bool:
@@ -91,21 +91,6 @@ class Decider:
         return {
             member.id: decision_of(ballots_of_member(ballots, str(member.id)), self._situation(attempt, member))
             for member in attempt.members
-        }
-
-    def _refused_beside(self, attempt: Attempt, ballots: Sequence[Ballot]) -> dict[UUID, Decision]:
-        """Of an attempt that is given up: whom a branch has refused beside others that it let go on. They may have
-        taken what was missing, and do not commit; another try tells."""
-        refused = {
-            member
-            for ballot in ballots
-            for member, no in ballot.members
-            if ballot.vote is Vote.YES and no.cause is Cause.REFUSED
-        }
-        return {
-            member.id: Decision.RETRY
-            for member in attempt.members
-            if str(member.id) in refused and not self._situation(attempt, member).deadline_over
         }
 
     def _situation(self, attempt: Attempt, member: TransactionRecord) -> Situation:
@@ -276,6 +261,18 @@ class Decider:
             session, attempt.leader, attempt.number, members, state, cause, self._limits.look_after
         )
         return bool(met)
+
+
+def _refused_beside(attempt: Attempt, ballots: Sequence[Ballot]) -> dict[UUID, Decision]:
+    """Of an attempt that is given up: whom a branch has refused beside others that it let go on. They may have
+    taken what was missing, and do not commit; another try tells."""
+    refused = {
+        member
+        for ballot in ballots
+        for member, no in ballot.members
+        if ballot.vote is Vote.YES and no.cause is Cause.REFUSED
+    }
+    return {member.id: Decision.RETRY for member in attempt.members if str(member.id) in refused}
 
 
 def _changed(

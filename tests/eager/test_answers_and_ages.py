@@ -55,23 +55,34 @@ def test_a_begin_that_was_committed_goes_on_though_its_answer_was_lost(
 # ---- two answers at once
 
 
-def test_of_two_answers_at_the_same_moment_one_is_the_last_and_settles(shop: Shop, user: int) -> None:
+def test_of_two_answers_at_the_same_moment_one_is_the_last_and_settles(
+    shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     removal = shop.begin("users", "remove_user", user_id=user)
     handed_on = shop.prepare_all(removal)
     atomic = shop.atomic("users")
     with shop.post.loses():
         atomic.coordinator.decide(removal.id, 1, handed_on)
     first, second = shop.gids(removal)
-    answers = {gid: shop.participant_of(gid).commit(gid) for gid in (first, second)}
-    other = threading.Thread(
-        target=lambda: atomic.coordinator.acknowledge(removal.id, 1, second.branch, answers[second])
-    )
+    answer = shop.participant_of(second).commit(second)
+    shop.participant_of(first).commit(first)
+    at_its_end, first_is_over = threading.Event(), threading.Event()
+
+    def meet(point: str, _: Any = None) -> None:
+        if point == "acknowledge.before_commit":
+            at_its_end.set()
+            first_is_over.wait(timeout=30)
+
+    monkeypatch.setattr(coordinator, "reach", meet)
+    other = threading.Thread(target=atomic.coordinator.acknowledge, args=(removal.id, 1, second.branch, answer))
     with Session(shop.engines["users"]) as session, session.begin():
         journal.record_settled_branch(session, removal.id, 1, first.branch)
         other.start()
-        while other.is_alive() and not shop.query("users", _WAITING)[0][0]:
+        while not at_its_end.is_set() and not shop.query("users", _WAITING)[0][0]:
+            assert other.is_alive()
             time.sleep(0.005)
-        assert not journal.record_settled(session, removal.id)
+        journal.record_settled(session, removal.id)
+    first_is_over.set()
     other.join()
     assert shop.record("users", removal.id).settled_at is not None
 

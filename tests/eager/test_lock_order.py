@@ -1,7 +1,9 @@
 """One global lock order: rows in primary-key order, however they lie in their table. (The order of the branches, which
 is the other half of it, is in ``tests/unit/test_branch_names.py``.)
 
-Two transactions that lock the same rows then meet at the first of them, and none waits for the other in a circle.
+Two transactions that lock the same rows then meet at the first of them, and none waits for the other in a circle. The
+same holds for transactions that share an attempt: what all of them touch is locked in that order before the first one
+runs, and the rows of the journal are locked in it before anything is decided about them.
 """
 
 from __future__ import annotations
@@ -9,20 +11,29 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
+from eager_line import all_removed, prepare_together
 from eager_shop import Shop
+from sqlalchemy.orm import Session
 
 from atomic_commit import Limits
+from atomic_commit.database import told_apart
+from atomic_commit.decider import Decider
+from atomic_commit.members import run_members
 from atomic_commit.names import Gid, service_of
 from atomic_commit.participant import Participant
+from celery_config.queues import SERVICES
 from orders_service.branches import branches as orders
 from products_service.branches import branches as products
+from users_service.branches import branches as users
+from users_service.remove_user import remove_user
 
-BRANCHES = {**orders.declared, **products.declared}
+BRANCHES = {**orders.declared, **products.declared, **users.declared}
 
 #: Nobody hurries the branch that waits while the test looks at what it holds.
 PATIENT = Limits(lock_timeout=60)
@@ -57,7 +68,7 @@ def lay_in_reverse(shop: Shop, table: str, column: str, ids: list[int]) -> None:
 def engines_that_read_as_rows_lie(shop: Shop) -> Iterator[dict[str, sa.Engine]]:
     made = {
         service: sa.create_engine(shop.engines[service].url, connect_args={"options": AS_THEY_LIE})
-        for service in ("products", "orders")
+        for service in SERVICES
     }
     yield made
     for engine in made.values():
@@ -84,6 +95,105 @@ def test_a_branch_locks_its_rows_in_primary_key_order_however_they_lie(
     assert shop.prepared() == [str(gid)]
     participant.rollback(gid)
     assert free == [(third,)], f"before it came to {second} it should have locked {first} alone"
+
+
+SHARED = ["users.hold_active_user", "products.take_stock", "products.restock", "orders.cancel_user_orders"]
+
+
+@pytest.fixture
+def members(shop: Shop) -> dict[str, dict[str, Any]]:
+    """Three transactions for any branch, each with one row for it to touch, the last row first; and the rows lie so."""
+    ids = [shop.add_product(name, stock=10) for name in ("teapot", "kettle", "vase")]
+    people = [shop.add_user(name) for name in ("Ada", "Grace", "Eve")]
+    placed = [shop.place_order(user, {product: 1}) for user, product in zip(people, ids, strict=True)]
+    lay_in_reverse(shop, "products", "price", ids)
+    lay_in_reverse(shop, "orders", "status", placed)
+    lay_in_reverse(shop, "users", "name", people)
+    return {
+        str(uuid4()): {
+            "user_id": user,
+            "lines": [{"product_id": product, "quantity": 1}],
+            "quantities": [[product, 1]],
+        }
+        for user, product in reversed(list(zip(people, ids, strict=True)))
+    }
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_a_branch_that_several_share_locks_the_rows_of_all_in_primary_key_order(
+    shop: Shop, members: dict[str, Any], engines_that_read_as_rows_lie: dict[str, sa.Engine], name: str
+) -> None:
+    table, gid = service_of(name), Gid("shop", uuid4(), 1, name)
+    participant = Participant(engines_that_read_as_rows_lie[table], PATIENT, lambda gid: None)
+    handed_on: Any = {"prepared": [], "members": members, "dropped": {}}
+    branch = threading.Thread(target=participant.prepare, args=(gid, BRANCHES[name], handed_on))
+    first, second, third = (id for (id,) in shop.query(table, f"SELECT id FROM {table} ORDER BY id"))
+    with shop.engines[table].connect() as holder:
+        holder.execute(sa.text(f"SELECT 1 FROM {table} WHERE id = {second} FOR UPDATE"))
+        branch.start()
+        wait_for_waiter(shop, table, holder, branch)
+        free = shop.query(table, f"SELECT id FROM {table} ORDER BY id FOR UPDATE SKIP LOCKED")
+        holder.rollback()
+    branch.join()
+    assert shop.prepared() == [str(gid)]
+    participant.rollback(gid)
+    assert free == [(third,)], f"before it came to {second} it should have locked {first} alone"
+
+
+def test_it_does_so_again_where_it_has_to_find_out_who_says_no(shop: Shop, members: dict[str, Any]) -> None:
+    """One is refused, so all are undone and tried one by one. Somebody takes the second row in between."""
+    refused = {str(uuid4()): {"lines": [{"product_id": 999, "quantity": 1}]}}
+    declared, rounds = BRANCHES["products.take_stock"], []
+    first, second, third = (id for (id,) in shop.query("products", "SELECT id FROM products ORDER BY id"))
+    with shop.engines["products"].connect() as holder, Session(shop.engines["products"]) as session:
+
+        def lock(session: Session, **values: Any) -> None:
+            rounds.append(values)
+            if len(rounds) == 2:
+                holder.execute(sa.text(f"SELECT 1 FROM products WHERE id = {second} FOR UPDATE"))
+            assert declared.locks
+            declared.locks(session, **values)
+
+        def run() -> None:
+            session.execute(sa.text("SET lock_timeout = '60s'"))
+            with told_apart():
+                run_members(session, replace(declared, locks=lock), {**refused, **members})
+
+        holder.execute(sa.text("SELECT 1"))
+        branch = threading.Thread(target=run)
+        branch.start()
+        wait_for_waiter(shop, "products", holder, branch)
+        free = shop.query("products", "SELECT id FROM products ORDER BY id FOR UPDATE SKIP LOCKED")
+        holder.rollback()
+        branch.join()
+        session.rollback()
+    assert free == [(third,)], f"before it came to {second} it should have locked {first} alone"
+
+
+def test_a_decider_locks_the_rows_of_an_attempt_in_the_order_of_their_ids(
+    shop: Shop, members: dict[str, Any], engines_that_read_as_rows_lie: dict[str, sa.Engine]
+) -> None:
+    begun = all_removed(shop, [values["user_id"] for values in members.values()])
+    with shop.post.loses():
+        shop.dispatch("users", "remove_user")
+    handed_on = prepare_together(shop, "users", begun)
+    first, second, third = sorted(record.id for record in begun)
+    for id in (third, second, first):  # a row that is updated moves behind all others
+        shop.query("users", "UPDATE transactions SET error = error WHERE id = :id", id=id)
+    decider = Decider(
+        engines_that_read_as_rows_lie["users"], shop.atomic("users").messages, {"remove_user": remove_user}, PATIENT
+    )
+    which = shop.record("users", first).led_by
+    deciding = threading.Thread(target=decider.decide, args=(*which, handed_on))
+    with shop.engines["users"].connect() as holder:
+        holder.execute(sa.text("SELECT 1 FROM transactions WHERE id = :id FOR UPDATE"), {"id": second})
+        deciding.start()
+        wait_for_waiter(shop, "users", holder, deciding)
+        free = shop.query("users", "SELECT id FROM transactions ORDER BY id FOR UPDATE SKIP LOCKED")
+        holder.rollback()
+    deciding.join()
+    assert free == [(third,)], f"before it came to {second} it should have locked {first} alone"
+    shop.recover()
 
 
 def wait_for_waiter(shop: Shop, service: str, holder: sa.Connection, branch: threading.Thread) -> None:

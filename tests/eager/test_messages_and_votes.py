@@ -68,6 +68,19 @@ def test_a_branch_that_prepared_and_then_failed_is_rolled_back_like_the_others(
     assert shop.status_of_order(order) == "open"
 
 
+def test_it_is_rolled_back_also_where_nobody_hears_of_the_decision_at_first(
+    shop: Shop, removal: TransactionRecord, order: int
+) -> None:
+    shop.prepare_all(removal)
+    forge(shop, shop.gids(removal)[1], Refused("no_room", "It says."), "FAILURE")
+    with shop.post.loses():
+        coordinator(shop).decide(removal.id, 1)
+    assert len(shop.prepared()) == 2
+    shop.recover()
+    assert shop.prepared() == []
+    assert shop.status_of_order(order) == "open"
+
+
 def test_a_failure_that_turns_into_a_success_after_the_decision_changes_nothing(
     shop: Shop, removal: TransactionRecord, user: int, order: int
 ) -> None:

@@ -79,6 +79,14 @@ def test_nobody_overtakes_those_who_stand_in_line(shop: Shop, users: list[int]) 
     shop.recover()
 
 
+def test_an_attempt_counts_as_one_however_many_share_it(shop: Shop, users: list[int]) -> None:
+    all_removed(shop, users[: LIMITS.attempts_at_once])
+    with shop.post.loses():
+        shop.dispatch("users", "remove_user")
+    assert not shop.begin("users", "remove_user", user_id=users[-1]).waiting
+    shop.recover()
+
+
 @pytest.mark.loud
 def test_what_is_put_aside_takes_no_turn(shop: Shop, users: list[int]) -> None:
     aside = [shop.begin("users", "remove_user", user_id=id) for id in users[: LIMITS.attempts_at_once]]

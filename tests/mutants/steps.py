@@ -38,7 +38,7 @@ STEPS = (
         "        .where(_attempt(transaction, attempt), branches_table.c.name.in_(yes))\n"
         "        .values(changes)\n"
         "    )",
-        _MESSAGES + "test_a_branch_that_prepared_and_then_failed_is_rolled_back_like_the_others",
+        _MESSAGES + "test_it_is_rolled_back_also_where_nobody_hears_of_the_decision_at_first",
     ),
     Mutant(
         "one decision: the update is conditional on the state",
@@ -169,7 +169,7 @@ STEPS = (
         "atomic_commit/coordinator.py",
         "            return self.attempts.send_again(attempt)\n",
         "            return True\n",
-        _MESSAGES + "test_a_transaction_whose_every_message_was_lost_is_finished_by_recovery",
+        "eager/test_shared_attempts.py::test_who_is_in_an_attempt_of_which_nothing_was_sent_goes_with_the_same_ones_later",
     ),
     Mutant(
         "silence while nobody listened is not held against the branches",
