@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from atomic_commit.database import told_apart
 from atomic_commit.declare import BranchDeclaration, Values
-from atomic_commit.errors import Lost, is_lost
+from atomic_commit.errors import LOCK_NOT_AVAILABLE, Lost, is_lost, sqlstate
 from atomic_commit.votes import Ballot, no_ballot
 
 #: Milliseconds for a lock once one wait for all of them together was in vain: enough to find out who is in the way.
@@ -37,6 +37,8 @@ def run_members(session: Session, branch: BranchDeclaration, members: Mapping[st
     except Exception as error:
         if _is_over(error):
             raise
+        if sqlstate(error) == LOCK_NOT_AVAILABLE:
+            _wait_shortly(session)
     return _one_by_one(session, branch, members)
 
 
@@ -51,14 +53,15 @@ def _all_or_nobody(session: Session, branch: BranchDeclaration, members: Mapping
 
 
 def _one_by_one(session: Session, branch: BranchDeclaration, members: Mapping[str, Values]) -> Run:
-    """Somebody says no: find out who. Locks that can't be had together are waited for no second time."""
+    """Somebody says no: find out who. Locks that can't be had together are waited for no second time: the coordinator's
+    patience is not much longer than one wait."""
     try:
         with session.begin_nested():
             branch.lock(session, list(members.values()))
     except Exception as error:
         if _is_over(error):
             raise
-        session.execute(text(f"SET LOCAL lock_timeout = {_SHORT_WAIT}"))
+        _wait_shortly(session)
     added, noes = {}, {}
     for member, values in members.items():
         try:
@@ -69,6 +72,10 @@ def _one_by_one(session: Session, branch: BranchDeclaration, members: Mapping[st
                 raise
             noes[member] = no_ballot(branch.name, error)
     return added, noes
+
+
+def _wait_shortly(session: Session) -> None:
+    session.execute(text(f"SET LOCAL lock_timeout = {_SHORT_WAIT}"))
 
 
 def _called(session: Session, branch: BranchDeclaration, values: Values) -> Values:

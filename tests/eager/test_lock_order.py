@@ -27,6 +27,7 @@ from atomic_commit.decider import Decider
 from atomic_commit.members import run_members
 from atomic_commit.names import Gid, service_of
 from atomic_commit.participant import Participant
+from atomic_commit.votes import Cause
 from celery_config.queues import SERVICES
 from orders_service.branches import branches as orders
 from products_service.branches import branches as products
@@ -168,6 +169,26 @@ def test_it_does_so_again_where_it_has_to_find_out_who_says_no(shop: Shop, membe
         branch.join()
         session.rollback()
     assert free == [(third,)], f"before it came to {second} it should have locked {first} alone"
+
+
+def test_a_lock_that_is_not_to_be_had_is_waited_for_once(shop: Shop, members: dict[str, Any]) -> None:
+    declared, waits = BRANCHES["products.take_stock"], []
+    [(taken,)] = shop.query("products", "SELECT min(id) FROM products")
+
+    def lock(session: Session, **values: Any) -> None:
+        waits.append(session.scalar(sa.text("SHOW lock_timeout")))
+        assert declared.locks
+        declared.locks(session, **values)
+
+    with (
+        shop.locked("products", "SELECT 1 FROM products WHERE id = :id FOR UPDATE", id=taken),
+        Session(shop.engines["products"]) as session,
+    ):
+        session.execute(sa.text("SET LOCAL lock_timeout = '300ms'"))
+        added, noes = run_members(session, replace(declared, locks=lock), members)
+    assert waits == ["300ms", "20ms"]
+    assert len(added) == 2
+    assert [no.cause for no in noes.values()] == [Cause.CONFLICT]
 
 
 def test_a_decider_locks_the_rows_of_an_attempt_in_the_order_of_their_ids(
