@@ -251,9 +251,16 @@ SHARING = (
     Mutant(
         "locks that can't be had together do not end the attempt of all",
         "atomic_commit/members.py",
-        '        session.execute(text(f"SET LOCAL lock_timeout = {_SHORT_WAIT}"))\n',
-        "        raise\n",
+        "            raise\n        _wait_shortly(session)\n",
+        "            raise\n        raise\n",
         _SHARED + "test_one_whose_row_is_held_by_somebody_is_left_out_and_tried_again",
+    ),
+    Mutant(
+        "locks that can't be had together are waited for once",
+        "atomic_commit/members.py",
+        "            _wait_shortly(session)\n    return",
+        "            pass\n    return",
+        _LOCKS + "test_a_lock_that_is_not_to_be_had_is_waited_for_once",
     ),
     Mutant(
         "each member's call finds a session like a new one",
