@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import psycopg2
 import pytest
+import sqlalchemy as sa
 from eager_postgres import database_url, running_postgres
 from eager_shop import Shop
 
@@ -16,6 +17,9 @@ from atomic_commit.messages import Messages
 from celery_config.queues import SERVICES
 from embedded.postgres import Postgres
 from service_roles.migrate import upgrade
+
+#: Without a word about order the planner reads rows as they lie or by some index, as it likes. Here it has no choice.
+AS_THEY_LIE = "-c enable_indexscan=off -c enable_bitmapscan=off -c enable_indexonlyscan=off"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -111,3 +115,14 @@ def order(shop: Shop, user: int, teapot: int) -> int:
 def removal(shop: Shop, user: int, order: int) -> TransactionRecord:
     """A removal that was accepted and whose messages were lost."""
     return shop.begin("users", "remove_user", user_id=user)
+
+
+@pytest.fixture
+def engines_that_read_as_rows_lie(shop: Shop) -> Iterator[dict[str, sa.Engine]]:
+    made = {
+        service: sa.create_engine(shop.engines[service].url, connect_args={"options": AS_THEY_LIE})
+        for service in SERVICES
+    }
+    yield made
+    for engine in made.values():
+        engine.dispose()

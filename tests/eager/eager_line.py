@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from eager_shop import LIMITS, Shop
+from sqlalchemy import Engine
 
 from atomic_commit import TransactionRecord
 from atomic_commit.attempts import Attempts
@@ -70,6 +71,10 @@ def prepare_together(shop: Shop, service: str, begun: list[TransactionRecord]) -
     return handed_on
 
 
-def attempts_within(shop: Shop, service: str, **limits: int) -> Attempts:
+def attempts_within(shop: Shop, service: str, engine: Engine | None = None, **limits: int) -> Attempts:
     """Who forms attempts at what this service coordinates, within other limits."""
-    return Attempts(shop.engines[service], shop.atomic(service).messages, replace(LIMITS, **limits))  # type: ignore[arg-type]
+    return Attempts(
+        engine or shop.engines[service],
+        shop.atomic(service).messages,
+        replace(LIMITS, **limits),  # type: ignore[arg-type]
+    )

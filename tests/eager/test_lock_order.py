@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -28,7 +27,6 @@ from atomic_commit.members import run_members
 from atomic_commit.names import Gid, service_of
 from atomic_commit.participant import Participant
 from atomic_commit.votes import Cause
-from celery_config.queues import SERVICES
 from orders_service.branches import branches as orders
 from products_service.branches import branches as products
 from users_service.branches import branches as users
@@ -38,9 +36,6 @@ BRANCHES = {**orders.declared, **products.declared, **users.declared}
 
 #: Nobody hurries the branch that waits while the test looks at what it holds.
 PATIENT = Limits(lock_timeout=60)
-
-#: Without a word about order the planner reads rows as they lie or by some index, as it likes. Here it has no choice.
-AS_THEY_LIE = "-c enable_indexscan=off -c enable_bitmapscan=off -c enable_indexonlyscan=off"
 
 WAITERS = "SELECT count(*) FROM pg_stat_activity WHERE :pid = ANY (pg_blocking_pids(pid))"
 
@@ -63,17 +58,6 @@ def lay_in_reverse(shop: Shop, table: str, column: str, ids: list[int]) -> None:
     for id in reversed(ids[:-1]):  # a row that is updated moves behind all others
         shop.query(table, f"UPDATE {table} SET {column} = {column} WHERE id = :id", id=id)
     assert [id for (id,) in shop.query(table, f"SELECT id FROM {table} ORDER BY ctid")] == ids[::-1]
-
-
-@pytest.fixture
-def engines_that_read_as_rows_lie(shop: Shop) -> Iterator[dict[str, sa.Engine]]:
-    made = {
-        service: sa.create_engine(shop.engines[service].url, connect_args={"options": AS_THEY_LIE})
-        for service in SERVICES
-    }
-    yield made
-    for engine in made.values():
-        engine.dispose()
 
 
 @pytest.mark.parametrize("name", ["products.take_stock", "products.restock", "orders.cancel_user_orders"])

@@ -11,7 +11,7 @@ from eager_line import all_placed, attempts_of, ends, reason
 from eager_shop import Shop
 from sqlalchemy.orm import Session
 
-from atomic_commit import Refused, TransactionRecord
+from atomic_commit import Impossible, Refused, TransactionRecord, records
 from atomic_commit.declare import BranchDeclaration
 from atomic_commit.members import run_members
 from orders_service.place_order import place_order
@@ -71,6 +71,25 @@ def test_a_refusal_in_the_first_branch_is_none_where_those_who_caused_it_do_not_
         assert [str(shop.record("orders", record.id).state) for record in begun] == ["preparing"] * 2
     shop.recover()
     assert sorted(state for state, _ in ends(shop, "orders", begun)) == ["aborted", "committed"]
+
+
+# ---- the decision
+
+
+def test_an_attempt_that_has_lost_a_member_is_decided_by_nobody(shop: Shop, user: int, teapot: int) -> None:
+    """Whatever did that: what its branches have prepared is for all of them."""
+    begun = all_placed(shop, *[(user, {teapot: 1})] * 3)
+    with shop.post.loses():
+        shop.dispatch("orders", "place_order")
+    with Session(shop.engines["orders"]) as session:
+        attempt = records.read_attempt(session, *shop.record("orders", begun[0].id).led_by)
+    assert attempt is not None
+    shop.query("orders", "UPDATE transactions SET state = 'aborted' WHERE id = :id", id=begun[1].id)
+    with pytest.raises(Impossible):
+        shop.atomic("orders").coordinator.decider.abort(attempt)
+    shop.query("orders", "UPDATE transactions SET state = 'preparing' WHERE id = :id", id=begun[1].id)
+    shop.recover()
+    assert {state for state, _ in ends(shop, "orders", begun)} == {"committed"}
 
 
 # ---- the coordinator's own change

@@ -320,6 +320,13 @@ SHARING = (
         _SHARED + "test_one_that_the_first_branch_refuses_is_left_out_and_the_others_commit",
     ),
     Mutant(
+        "an attempt that has lost a member is decided by nobody",
+        "atomic_commit/decider.py",
+        "        if held and held != {member.id for member in attempt.members}:",
+        "        if False:",
+        _BRANCHES + "test_an_attempt_that_has_lost_a_member_is_decided_by_nobody",
+    ),
+    Mutant(
         "one decision: who waits for another attempt is not part of the last",
         "atomic_commit/records.py",
         "table.c.state == State.PREPARING, table.c.waits_until.is_(None), sa.or_",

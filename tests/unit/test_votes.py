@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from atomic_commit.errors import Conflict, Fenced, Impossible, Lost, Missing, Refused
+from atomic_commit.errors import Conflict, Fenced, Impossible, Lost, MembersSaidNo, Missing, Refused
 from atomic_commit.names import Gid
 from atomic_commit.votes import (
     Ballot,
@@ -16,6 +16,7 @@ from atomic_commit.votes import (
     Situation,
     Vote,
     ballot_of,
+    ballots_of_member,
     deciding_ballot,
     decision_of,
     no_ballot,
@@ -60,6 +61,7 @@ VOTES = {
     "failure-impossible": ("FAILURE", Impossible("hid an error"), Vote.NO, Cause.FAILED),
     "failure-fenced": ("FAILURE", Fenced("over"), Vote.NO, Cause.FAILED),
     "failure-anything-else": ("FAILURE", ZeroDivisionError("oops"), Vote.NO, Cause.FAILED),
+    "failure-members-said-no": ("FAILURE", MembersSaidNo({"a": {"cause": "refused"}}), Vote.NO, Cause.BESIDE),
     "failure-with-a-text": ("FAILURE", "what was stored was no exception", Vote.NO, Cause.FAILED),
     "failure-with-nothing": ("FAILURE", None, Vote.NO, Cause.FAILED),
     "failure-with-a-proof": ("FAILURE", proof(GID), Vote.NO, Cause.FAILED),
@@ -113,6 +115,46 @@ def test_the_words_of_an_unexpected_error_are_kept_short() -> None:
     ballot = no_ballot("orders.x", ValueError("e" * 10_000))
     assert ballot.reason == "ValueError"
     assert len(ballot.detail or "") == 500
+
+
+# ---- what a vote means to each of those who share the attempt
+
+
+def said(branch: str, cause: Cause) -> dict[str, str | None]:
+    return Ballot(branch, Vote.NO, "FAILURE", cause, "a_word").as_cause()
+
+
+def of_member(ballots: list[Ballot], member: str) -> list[tuple[str, Vote, Cause | None]]:
+    return [(ballot.branch, ballot.vote, ballot.cause) for ballot in ballots_of_member(ballots, member)]
+
+
+def test_a_yes_says_whom_it_has_dropped_and_what_comes_behind_is_not_about_them() -> None:
+    first = ballot_of(GID, "SUCCESS", {**proof(GID), "dropped": {"a": said(GID.branch, Cause.CONFLICT)}})
+    for second in (
+        ballot_of(OTHER_BRANCH, "SUCCESS", proof(GID, OTHER_BRANCH)),
+        ballot_of(OTHER_BRANCH, "FAILURE", Refused("no_room", "It is full.")),
+        ballot_of(OTHER_BRANCH, "PENDING", None),
+    ):
+        assert first.vote is Vote.YES
+        assert of_member([first, second], "a") == [(GID.branch, Vote.NO, Cause.CONFLICT)]
+        assert ballots_of_member([first, second], "b") == [first, second]
+
+
+def test_a_later_link_repeats_whom_the_first_has_dropped_and_they_are_still_told_by_the_first() -> None:
+    dropped = {"dropped": {"a": said(GID.branch, Cause.REFUSED)}}
+    ballots = [
+        ballot_of(GID, "SUCCESS", {**proof(GID), **dropped}),
+        ballot_of(OTHER_BRANCH, "SUCCESS", {**proof(GID, OTHER_BRANCH), **dropped}),
+    ]
+    assert of_member(ballots, "a") == [(GID.branch, Vote.NO, Cause.REFUSED)]
+
+
+def test_a_no_of_single_ones_is_their_own_and_for_the_others_it_is_beside() -> None:
+    yes = ballot_of(GID, "SUCCESS", proof(GID))
+    no = ballot_of(OTHER_BRANCH, "FAILURE", MembersSaidNo({"a": said(OTHER_BRANCH.branch, Cause.REFUSED)}))
+    assert of_member([yes, no], "a")[1] == (OTHER_BRANCH.branch, Vote.NO, Cause.REFUSED)
+    assert of_member([yes, no], "b")[1] == (OTHER_BRANCH.branch, Vote.NO, Cause.BESIDE)
+    assert dict(no.members)["a"].reason == "a_word"
 
 
 # ---- the decision table
