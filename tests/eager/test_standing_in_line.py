@@ -266,3 +266,21 @@ def test_one_that_comes_too_late_is_aborted_by_recovery_where_its_dispatcher_die
     shop.recover()
     assert ends(shop, "users", [tried]) == [("aborted", 2)]
     assert shop.status_of_user(user) == "active"
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_one_that_comes_too_late_is_no_reason_to_abort_those_behind_or_before_it(
+    shop: Shop, users: list[int], place: int
+) -> None:
+    begun = all_removed(shop, users[:2])
+    with shop.post.loses():
+        shop.dispatch("users", "remove_user")
+    shop.time_passes(6)
+    shop.sweep()
+    assert all(shop.record("users", record.id).waiting for record in begun)
+    late, other = begun[place], begun[1 - place]
+    shop.query("users", "UPDATE transactions SET deadline = clock_timestamp() WHERE id = :id", id=late.id)
+    shop.time_passes_for("users", begun[0].id, 9)
+    shop.time_passes_for("users", begun[1].id, 6)
+    shop.dispatch("users", "remove_user")
+    assert ends(shop, "users", [late, other]) == [("aborted", 2), ("committed", 2)]

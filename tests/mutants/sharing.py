@@ -171,11 +171,11 @@ SHARING = (
     ),
     # ---- the deadline
     Mutant(
-        "the deadline: who was tried before and comes too late is aborted",
+        "the deadline: who comes too late has an attempt of its own, to be aborted",
         "atomic_commit/attempts.py",
         "            late = next((member for member in members if member.late), None)",
         "            late = None",
-        _LINE + "test_one_that_comes_too_late_is_aborted_by_recovery_where_its_dispatcher_died",
+        _LINE + "test_one_that_comes_too_late_is_no_reason_to_abort_those_behind_or_before_it",
     ),
     Mutant(
         "the deadline: an attempt that is to be aborted has no branches",
