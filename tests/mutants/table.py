@@ -23,7 +23,8 @@ journal; nothing looks through the prepared transactions for some.
 from __future__ import annotations
 
 from .sharing import SHARING
+from .standing_in_line import STANDING_IN_LINE
 from .steps import STEPS
 from .trouble import TROUBLE
 
-MUTANTS = (*STEPS, *SHARING, *TROUBLE)
+MUTANTS = (*STEPS, *STANDING_IN_LINE, *SHARING, *TROUBLE)
