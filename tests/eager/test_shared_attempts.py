@@ -206,6 +206,16 @@ def test_one_whose_own_change_fails_is_found_by_letting_each_go_alone(shop: Shop
     assert shop.stock_of(teapot) == 97
 
 
+@pytest.mark.usefixtures("nobody_may_order_seven")
+def test_one_that_got_too_little_because_of_one_that_never_commits_gets_it_in_the_end(shop: Shop, user: int) -> None:
+    teapot = shop.add_product(stock=10)
+    begun = all_placed(shop, (user, {teapot: 7}), (user, {teapot: 8}))
+    shop.dispatch("orders", "place_order")
+    shop.recover(rounds=30)
+    assert [state for state, _ in ends(shop, "orders", begun)] == ["aborted", "committed"]
+    assert shop.stock_of(teapot) == 2
+
+
 def test_one_whose_mark_cannot_be_taken_back_does_not_keep_the_others_undecided(
     shop: Shop, customers: list[int], teapot: int
 ) -> None:

@@ -45,10 +45,12 @@ def test_a_no_undoes_what_its_own_has_done_and_nothing_else(shop: Shop, user: in
 
 
 def test_each_finds_in_its_session_what_a_new_one_would_find(shop: Shop, teapot: int) -> None:
-    """What a function has read for one is not what it gets to see for the next."""
+    """What a function has read for one is not what it gets to see for the next, though somebody still holds it."""
+    held = []
 
     def look_and_take(session: Session, product_id: int) -> dict[str, int]:
-        seen = session.get_one(Product, product_id).stock
+        held.append(session.get_one(Product, product_id))
+        seen = held[-1].stock
         session.execute(sa.text("UPDATE products SET stock = stock - 1 WHERE id = :id"), {"id": product_id})
         return {"seen": seen}
 

@@ -13,7 +13,7 @@ from eager_shop import LIMITS, Shop
 from eager_steps import give_up
 from sqlalchemy.orm import Session
 
-from atomic_commit import TransactionRecord, attempts, journal
+from atomic_commit import TransactionRecord, attempts, decider, journal
 from atomic_commit.participant import Answer
 from orders_service.place_order import place_order
 from users_service.remove_user import remove_user
@@ -206,6 +206,28 @@ def test_a_late_yes_to_what_was_given_up_commits_nobody(shop: Shop, users: list[
         give_up(shop, shop.record("users", leader))
         shop.atomic("users").coordinator.decide(leader, 1, handed_on)
     assert [str(shop.record("users", record.id).state) for record in begun] == ["preparing"] * 3
+    shop.recover()
+    assert ends(shop, "users", begun) == [("committed", 2)] * 3
+
+
+def test_one_who_had_counted_the_votes_before_it_was_given_up_commits_nobody(
+    shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = all_removed(shop, users[:3])
+    with shop.post.loses():
+        shop.dispatch("users", "remove_user")
+        leader = shop.record("users", begun[0].id).led_by[0]
+        handed_on = prepare_together(shop, "users", begun)
+
+        def meanwhile(point: str, _: Any = None) -> None:
+            if point == "decide.before_update":
+                give_up(shop, shop.record("users", leader))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(decider, "reach", meanwhile)
+            shop.atomic("users").coordinator.decide(leader, 1, handed_on)
+    assert [str(shop.record("users", record.id).state) for record in begun] == ["preparing"] * 3
+    assert all(shop.record("users", record.id).waiting for record in begun)
     shop.recover()
     assert ends(shop, "users", begun) == [("committed", 2)] * 3
 

@@ -88,7 +88,7 @@ SHARING = (
         "atomic_commit/participant.py",
         "        if no.cause is not Cause.REFUSED:\n",
         "        if True:\n",
-        _SHARED + "test_a_refusal_that_the_others_have_caused_is_none",
+        _SHARED + "test_one_that_got_too_little_because_of_one_that_never_commits_gets_it_in_the_end",
     ),
     Mutant(
         "a refusal beside others who do not commit is tried again",
@@ -131,7 +131,7 @@ SHARING = (
         "atomic_commit/records.py",
         "table.c.state == State.PREPARING, table.c.waits_until.is_(None), sa.or_",
         "table.c.state == State.PREPARING, sa.or_",
-        _LINE + "test_a_late_yes_to_what_was_given_up_commits_nobody",
+        _LINE + "test_one_who_had_counted_the_votes_before_it_was_given_up_commits_nobody",
     ),
     Mutant(
         "lock order of the members' rows: they are held before anything is decided",
