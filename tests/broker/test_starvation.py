@@ -24,7 +24,8 @@ def test_branches_that_wait_for_a_lock_in_every_slot_do_not_keep_out_the_outcome
         for worker in ("products-worker", "products-outcome-worker"):
             few = {"WORKER_THREADS": str(SLOTS), "ATOMIC_LOCK_TIMEOUT": str(LONG)}
             settings.enter_context(shop.with_settings(worker, **few))
-        settings.enter_context(shop.with_settings("orders-api", ATOMIC_PATIENCE=str(LONG)))
+        alone = {"ATOMIC_PATIENCE": str(LONG), "ATOMIC_ATTEMPTS_AT_ONCE": str(len(users))}  # nobody stands in line
+        settings.enter_context(shop.with_settings("orders-api", **alone))
         with shop.down("orders-worker", "orders-outcome-worker"):  # nobody decides
             first = shop.place_order(users[0], {tea: 1}, **ASYNC)
             shop.wait_prepared(first, 2)
