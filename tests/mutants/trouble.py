@@ -143,6 +143,13 @@ TROUBLE = (
         _MESSAGES + "test_a_result_that_is_not_stored_yet_is_not_needed_where_it_was_handed_on",
     ),
     Mutant(
+        "patience that a clock moved back has lengthened is granted anew",
+        "atomic_commit/coordinator.py",
+        "if unwatched or self.attempts.clock_was_moved_back(attempt):",
+        "if unwatched:",
+        "eager/test_clock_moved_back.py::test_an_attempt_is_granted_its_patience_from_now_on_and_not_an_hour_more",
+    ),
+    Mutant(
         "a sweeper's start: everything is due",
         "atomic_commit/recovery.py",
         "                if fresh:\n",
