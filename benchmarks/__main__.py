@@ -39,13 +39,16 @@ WORKLOADS: dict[str, Callable[[Options], Iterator[Run]]] = {
     "workers": workers.runs,
 }
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 QUICK = Options(
     rounds=1,
     seconds=1.0,
     clients=(8,),
     one_at_a_time=10,
     settle=0.0,
-    orders_of_one=(20, 60),
+    contenders=("ours", "nested", "dbos", "celery-saga", "direct-2pc", "raw-celery"),  # the backlog is from the journal
+    orders_of_one=(50,),
     backlog=100,
     history=2_000,
     workers=(2,),
@@ -55,8 +58,8 @@ QUICK = Options(
 def main() -> int:
     arguments = _arguments()
     options = _options(arguments)
-    for sig in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(sig, lambda *_: sys.exit("told to end"))  # by way of every contender's stop
+    for sig in _ENDING:
+        signal.signal(sig, _end)
     document: dict[str, Any] = {
         "command": "python -m benchmarks " + " ".join(sys.argv[1:]),
         "machine": machine(),
@@ -73,6 +76,13 @@ def main() -> int:
             arguments.out.write_text(json.dumps(document, indent=1))
     print(as_text(by_workload(runs)))
     return 1 if any(run.wrong for run in runs) else 0
+
+
+def _end(*_: object) -> None:
+    """By way of the contender's stop, which a second signal must not cut off."""
+    for sig in _ENDING:
+        signal.signal(sig, signal.SIG_IGN)
+    sys.exit("told to end")
 
 
 def machine() -> dict[str, Any]:

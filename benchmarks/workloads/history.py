@@ -45,14 +45,17 @@ def fill(admin_url: Callable[[str], str], rows: int) -> None:
     ):
         engine = sa.create_engine(admin_url(service).replace("postgresql:", "postgresql+psycopg2:", 1))
         for start in range(0, rows, _PIECE):
-            _add(engine, statement, min(_PIECE, rows - start), 0.9 * oldest * (1 - start / rows))
+            count = min(_PIECE, rows - start)
+            ages = [oldest * (0.9 - 0.8 * done / rows) for done in (start, start + count)]
+            _add(engine, statement, count, *ages)
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("VACUUM ANALYZE")
+            connection.exec_driver_sql("CHECKPOINT")  # now, and not while it is measured
         engine.dispose()
 
 
-def _add(engine: sa.Engine, statement: str, rows: int, oldest: float) -> None:
-    """In order of age, without looking at each foreign key, which would take most of the time."""
+def _add(engine: sa.Engine, statement: str, rows: int, oldest: float, youngest: float) -> None:
+    """Without looking at each foreign key, which would take most of the time."""
     with engine.begin() as connection:
         connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
-        connection.execute(sa.text(statement), {"rows": rows, "oldest": oldest, "youngest": 0.9 * oldest})
+        connection.execute(sa.text(statement), {"rows": rows, "oldest": oldest, "youngest": youngest})

@@ -32,7 +32,7 @@ def runs(options: Options) -> Iterator[Run]:
 
 
 def _measure(orders: int, bench: Bench, options: Options, run: Run) -> None:
-    """Another user is removed first, so that every process has its connections and its code."""
+    """Other users are removed first, so that every process has its connections and its code."""
     bench.remove(3, 1)
     contender, stock, counters = bench.contender, bench.stock, bench.contender.counters
     users = stock.add_users(1, orders)

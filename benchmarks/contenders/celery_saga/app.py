@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import flask
 
 from .saga import QUEUE, remove_user
 
-#: Seconds between two looks at the saga's state (the library's default is 0.5, which would be all of the latency).
-_LOOK_EVERY = 0.01
+#: Seconds between two looks at the saga's state: short enough not to be the latency (the default is 0.5),
+#: long enough that looking is not the work.
+_LOOK_EVERY = float(os.environ.get("SAGA_LOOK_EVERY", "0.02"))
 _WAIT = 60.0
 
 
