@@ -92,6 +92,18 @@ class Bench:
         between = None if flushes is None or flushed is None else flushes - flushed
         return Measured(done, wrong, before, after, between, watch.figures(), ended)
 
+    def refuse(self) -> None:
+        """A removal that the last service refuses leaves everything as it was; what can't do that is no match."""
+        users = self.stock.add_users(1)
+        self.stock.fill_warehouse()
+        before = self.stock.seen(users[0])
+        self.contender.prepare(users)
+        words = self.contender.remove(users, 1).words
+        self.wrong += self.contender.settle(_SETTLES_WITHIN)
+        if words.keys() & self.contender.done or self.stock.seen(users[0]) != before:
+            self.wrong.append(f"refused: {dict(words)}, from {before} to {self.stock.seen(users[0])}")
+        self.wrong += self.stock.prepared()
+
     def _wrong(self, users: list[int], expected: dict[int, int], done: Done) -> list[str]:
         wrong = self.stock.wrong_after_removal(users, ORDERS, expected) if self.contender.removes else []
         if len(done.answers) != len(users):

@@ -103,6 +103,18 @@ class Stock:
             wrong.append(f"the stock of {off} products is wrong")
         return [*wrong, *self.prepared()]
 
+    def fill_warehouse(self) -> None:
+        """From here on nothing fits in any more."""
+        self.rows("products", "UPDATE products SET capacity = stock")
+
+    def seen(self, user: int) -> tuple[Any, ...]:
+        """What a removal of this user would change."""
+        return (
+            self.rows("users", "SELECT status FROM users WHERE id = %s", user),
+            self.rows("orders", "SELECT status, count(*) FROM orders WHERE user_id = %s GROUP BY 1", user),
+            self.rows("products", "SELECT sum(stock) FROM products"),
+        )
+
     def prepared(self) -> list[str]:
         ((count,),) = self.rows("postgres", "SELECT count(*) FROM pg_prepared_xacts")
         return [f"{count} transactions are still prepared"] if count else []

@@ -32,6 +32,8 @@ class Contender:
     has_latency: ClassVar[bool] = True
     removes: ClassVar[bool] = True
     """Whether users are gone after it; if not there is nothing to check."""
+    can_refuse: ClassVar[bool] = True
+    """Whether it takes everything back when the last service says no."""
     done: ClassVar[frozenset[str]] = frozenset({"200"})
     """Answers that mean that the work is done; "202" (accepted) as well, for who settles it afterwards."""
 

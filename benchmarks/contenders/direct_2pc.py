@@ -24,6 +24,7 @@ _JOURNAL = "CREATE TABLE two_phase (id uuid PRIMARY KEY, user_id bigint NOT NULL
 class Direct2PC(OnServers):
     name = "direct 2PC"
     clients_are_its_own = True
+    can_refuse = False
     client_processes = 4
     most_clients = 4
 

@@ -34,3 +34,5 @@ def _measure(bench: Bench, options: Options, run: Run) -> None:
         )
         run.figures |= alone.latencies("idle") | half.latencies("half load") | costs_at("idle", alone.costs())
     run.figures |= saturated.costs()
+    if bench.contender.can_refuse:
+        bench.refuse()

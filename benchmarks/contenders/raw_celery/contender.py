@@ -20,7 +20,7 @@ _WAIT = 60.0
 class RawCelery(OnServers):
     name = "raw Celery, no work"
     clients_are_its_own = True  # what the API does in ours, to publish and to wait, they do here
-    removes = False
+    removes = can_refuse = False
 
     def start_processes(self) -> None:
         self.servers.start_all(
