@@ -1,22 +1,25 @@
 """Gunicorn's settings for every service: `gunicorn -c python:http_api.gunicorn_conf "service:create_app()"`.
 
-| variable      | default     | says                                         |
-|---------------|-------------|----------------------------------------------|
-| `PORT`        | 8000        | the port                                     |
-| `WEB_BIND`    | 127.0.0.1   | the address: 0.0.0.0 in a container          |
-| `WEB_WORKERS` | 1           | processes                                    |
-| `WEB_THREADS` | 32          | requests at once in each                     |
+| variable      | default     | says                                          |
+|---------------|-------------|-----------------------------------------------|
+| `PORT`        | 8000        | the port                                      |
+| `WEB_BIND`    | 127.0.0.1   | the address: 0.0.0.0 in a container           |
+| `WEB_WORKERS` | 1           | processes                                     |
+| `WEB_THREADS` | 32          | requests at once in each                      |
+| `WEB_DRAIN`   | 0           | seconds between the wish to stop and the stop |
 """
 
 from __future__ import annotations
 
 import os
+import signal
 from typing import Any
 
 import gunicorn.glogging
 import gunicorn.http.wsgi
 
 from http_api.prefer import LONGEST_WAIT
+from http_api.stopping import say_so_before
 
 # Nobody but this machine, unless asked to.
 bind = f"{os.environ.get('WEB_BIND', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
@@ -32,6 +35,7 @@ graceful_timeout = int(LONGEST_WAIT) + 5
 # With threads this is no limit for a request: it is how long the worker's own loop may be silent before the
 # process is taken for hung and replaced.
 timeout = 30
+
 # Longer than the 60 s for which proxies and client pools commonly keep an idle connection, so that they close
 # it and not we, just as a request comes in. An idle connection occupies no thread.
 keepalive = 65
@@ -69,3 +73,8 @@ def _nameless(response: Any) -> list[str]:
 
 
 gunicorn.http.wsgi.Response.default_headers = _nameless
+
+
+def when_ready(arbiter: Any) -> None:
+    """In the process that forks the others: only it is told to stop."""
+    say_so_before(lambda: arbiter.signal(signal.SIGTERM, None))

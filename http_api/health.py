@@ -1,6 +1,7 @@
 """Alive and ready, which are two questions.
 
-`/livez`: the process answers. It touches nothing else, so that a lost database never gets the process killed.
+`/livez`: the process answers, and is not about to stop. It touches nothing else, so that a lost database never gets the
+process killed.
 `/readyz`: requests would be served. Each named check of the service is a callable that returns when all is
 well and raises when not; `NotReady` with a message for whoever asks, any other exception is shown by its
 class only.
@@ -19,6 +20,7 @@ import flask
 
 from http_api.problems import ProblemError
 from http_api.schemas import Blueprint
+from http_api.stopping import is_stopping
 
 PATIENCE = 2.0
 OK = "ok"
@@ -34,8 +36,15 @@ def health_blueprint(checks: Mapping[str, Callable[[], None]]) -> Blueprint:
 
     @blueprint.get("/livez")
     @blueprint.doc(responses={"200": {"description": "The process is alive"}})
+    @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
     def livez() -> flask.Response:
-        """The process is alive"""
+        """The process is alive
+
+        When not, it was told to stop: what is sent to it now is answered, but soon nothing is.
+        """
+        if is_stopping():
+            headers = {"Cache-Control": "no-store", "Retry-After": "1"}
+            raise ProblemError("unavailable", "This process was told to stop.", headers=headers)
         return _fresh(flask.jsonify(status="alive"))
 
     @blueprint.get("/readyz")

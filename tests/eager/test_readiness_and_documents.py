@@ -134,7 +134,7 @@ CALLS = {
 EVERYWHERE = {
     "GET /transactions": {"200"},
     "GET /transactions/{transaction_id}": {"200", "404"},
-    "GET /livez": {"200"},
+    "GET /livez": {"200", "503"},
     "GET /readyz": {"200", "503"},
 }
 
