@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +37,16 @@ QUIET_WITHIN = 180.0
 class Containers:
     """What the engine knows of one Compose project. Stands in for the launcher's shop where the clients ask for it."""
 
-    def __init__(self, project: str) -> None:
-        self._project = project
+    def __init__(self, project: str, ports: Mapping[str, int]) -> None:
+        self.project, self._ports = project, ports
 
     def url(self, service: str) -> str:
-        return f"http://127.0.0.1:{os.environ.get(f'{service.upper()}_PORT', PORTS[service])}"
+        return f"http://127.0.0.1:{self._ports[service]}"
 
     def running(self) -> dict[str, str]:
         """Name → service, for every container that is to stay up."""
         lines = docker(
-            *("ps", "--filter", f"label=com.docker.compose.project={self._project}"),
+            *("ps", "--filter", f"label=com.docker.compose.project={self.project}"),
             *("--format", '{{.Names}} {{.Label "com.docker.compose.service"}}'),
         ).splitlines()
         return dict(sorted(line.split() for line in lines))
@@ -125,7 +125,8 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--seed", default="1")
     chosen = parser.parse_args()
-    shop = Containers(chosen.project)
+    ports = {service: int(os.environ.get(f"{service.upper()}_PORT", port)) for service, port in PORTS.items()}
+    shop = Containers(chosen.project, ports)
     history = History(Path(tempfile.mkdtemp(prefix="containers-")) / "history.jsonl")
     market, stop = Market(shop, history), threading.Event()  # type: ignore[arg-type]
     people = [Client(market, f"{chosen.seed}/{number}", stop) for number in range(chosen.clients)]

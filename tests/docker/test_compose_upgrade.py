@@ -1,0 +1,63 @@
+"""From one release to the next, one container after the other, while customers work: old and new side by side."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.crash.containers import SERVICES
+from tests.docker.compose import Project
+from tests.docker.engine import ROOT, SHOP, NotHere
+from tests.docker.load import customers
+
+OLD = f"{SHOP}:old"
+
+
+@pytest.fixture
+def old_image(engine: docker.DockerClient, images: dict[str, str]) -> str:
+    """Built from the commit that OLD names, or else from the newest release."""
+    commit = os.environ.get("OLD") or git("describe", "--tags", "--abbrev=0").decode().strip()
+    if not commit:
+        pytest.skip("no release to upgrade from is known here; OLD=<commit> names one")
+    files = git("archive", "--format=tar", commit)
+    if not files:
+        pytest.skip(f"git knows no {commit} here")
+    engine.images.build(fileobj=io.BytesIO(files), custom_context=True, tag=OLD, rm=True)
+    return OLD
+
+
+@pytest.fixture
+def old_project(old_image: str) -> Iterator[Project]:
+    try:
+        project = Project(image=old_image)
+    except NotHere as missing:
+        pytest.skip(str(missing))
+    try:
+        project.up()
+        yield project
+    finally:
+        project.down()
+
+
+@pytest.mark.timeout(600)
+def test_customers_hardly_notice_an_upgrade(old_project: Project, tmp_path: Path) -> None:
+    project = old_project
+    with customers(project, tmp_path / "history.jsonl"):
+        project.image = SHOP
+        for service in SERVICES:
+            project.run_again(f"{service}-migrate")
+        for service in SERVICES:
+            for role in ("worker", "outcome-worker", "api"):
+                print(project.replace(f"{service}-{role}"), flush=True)
+
+
+def git(*words: str) -> bytes:
+    """What it said; nothing where it failed."""
+    done = subprocess.run(["git", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return done.stdout if done.returncode == 0 else b""
