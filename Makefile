@@ -18,12 +18,12 @@ COMPARES := $(BENCH_VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up down status test model mutants crash soak bench lint types format clean
+.PHONY: help setup demo up down status test test-docker model mutants crash soak bench lint types format clean
 
 help: ## List these verbs
 	@echo "make …"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
-		while IFS='|' read -r verb words; do printf '  %-8s %s\n' "$$verb" "$$words"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
+		while IFS='|' read -r verb words; do printf '  %-13s %s\n' "$$verb" "$$words"; done
 
 setup: $(DEVELOPS) ## Make .venv and install what is missing there
 	@echo "$(VENV) is ready"
@@ -42,6 +42,9 @@ status: $(RUNS) ## Show what runs, and where
 
 test: $(DEVELOPS) ## Run the tests; the last lines name what was skipped and why
 	@exec $(PY) -m pytest -ra $(TESTS) $(ARGS)
+
+test-docker: $(DEVELOPS) ## Run the tests in containers (minutes); without a Docker engine they are skipped
+	@exec $(PY) -m pytest -ra tests/docker $(ARGS)
 
 model: $(DEVELOPS) ## Explore the protocol's state machine exhaustively (minutes)
 	@exec $(PY) -m tests.model $(ARGS)
