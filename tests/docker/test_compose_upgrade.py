@@ -1,4 +1,7 @@
-"""From one release to the next, one container after the other, while customers work: old and new side by side."""
+"""From one release to the next, one container after the other, while customers work: old and new side by side.
+
+An old one that does not know WEB_DRAIN fails it: its APIs may close their door on a request (502).
+"""
 
 from __future__ import annotations
 
