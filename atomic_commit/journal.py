@@ -375,7 +375,7 @@ def record_settled(session: Session, leader: UUID) -> str | None:
             settled_at=sa.case((decided, _now)),
             next_look_at=None,
             error=None,
-            quarantined_at=None,
+            quarantined_at=sa.case((decided, None), else_=table.c.quarantined_at),
         )
         .returning(table.c.state, table.c.kind)
     ).all()

@@ -26,8 +26,8 @@ STANDING_IN_LINE = (
     Mutant(
         "the turn: each kind has its own",
         "atomic_commit/journal.py",
-        "    return sa.cast(_TURNS, sa.Integer), func.hashtext(kind)",
-        "    return sa.cast(_TURNS, sa.Integer), sa.cast(1, sa.Integer)",
+        "    return sa.cast(TURNS, sa.Integer), func.hashtext(kind)",
+        "    return sa.cast(TURNS, sa.Integer), sa.cast(1, sa.Integer)",
         _LINE + "test_of_two_who_begin_at_the_same_moment_one_takes_the_last_turn",
     ),
     Mutant(
@@ -153,8 +153,8 @@ STANDING_IN_LINE = (
     Mutant(
         "who is put aside does not go",
         "atomic_commit/journal.py",
-        "_WAITS = (table.c.waits_until <= func.now(), table.c.quarantined_at.is_(None))",
-        "_WAITS = (table.c.waits_until <= func.now(),)",
+        "_WAITS = (table.c.waits_until <= func.statement_timestamp(), table.c.quarantined_at.is_(None))",
+        "_WAITS = (table.c.waits_until <= func.statement_timestamp(),)",
         _LINE + "test_what_is_put_aside_while_it_stands_in_line_stays_there",
     ),
     Mutant(
