@@ -71,8 +71,8 @@ def test_a_removal_commits_though_a_branch_workers_container_is_killed_in_the_mi
     products.restart()
     assert shop.settled(removal) == "committed"
     if prepared == 2:
-        # Its proof died with it. (Killed earlier, the branch is rolled back, and its message may be delivered again before
-        # anybody has missed it: the same attempt goes on.)
+        # Its proof died with it. (Killed earlier, the branch is rolled back, and its message may be delivered again
+        # before anybody has missed it: the same attempt goes on.)
         assert shop.row(removal)["attempt"] > 1
     assert (shop.user_status(ada), shop.order_status(order), shop.stock_of(tea)) == (None, "cancelled", 10)
 
