@@ -74,6 +74,10 @@ class TransactionSchema(ma.Schema):
     branches = fields.List(fields.Nested(BranchSchema))
 
 
+#: Made once: to make one costs more than to use it.
+_SCHEMA = TransactionSchema()
+
+
 class TransactionArgs(PageArgs):
     state = fields.String(validate=validate.OneOf(STATES), metadata={"description": "only those in this state"})
     settled = fields.String(
@@ -106,7 +110,7 @@ def as_json(record: TransactionRecord, atomic: AtomicCommit) -> dict[str, Any]:
         "error": record.error,
         "branches": [_branch(branch, record, atomic) for branch in record.branches],
     }
-    dumped: dict[str, Any] = TransactionSchema().dump(members)
+    dumped: dict[str, Any] = _SCHEMA.dump(members)
     return dumped
 
 

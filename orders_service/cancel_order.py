@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from atomic_commit import Missing, Refused, TransactionKind, Values
 from celery_config.tasks import PRODUCTS_RESTOCK
 from orders_service.models import Order, quantities_of
-from orders_service.schemas import OrderSchema
+from orders_service.schemas import ORDER
 
 
 def begin(session: Session, transaction: UUID, arguments: Values) -> Values:
@@ -41,7 +41,7 @@ def begin(session: Session, transaction: UUID, arguments: Values) -> Values:
 def commit(session: Session, transaction: UUID, values: Values) -> Values:
     order = session.scalars(_marked(transaction, values)).one()
     order.status = "cancelled"
-    return {"order": OrderSchema().dump(order)}
+    return {"order": ORDER.dump(order)}
 
 
 def abort(session: Session, transaction: UUID, values: Values) -> None:

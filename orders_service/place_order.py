@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from atomic_commit import TransactionKind, Values
 from celery_config.tasks import PRODUCTS_TAKE_STOCK, USERS_HOLD_ACTIVE_USER
 from orders_service.models import Order, OrderLine
-from orders_service.schemas import OrderSchema
+from orders_service.schemas import ORDER
 
 
 def begin(session: Session, transaction: UUID, arguments: Values) -> Values:
@@ -31,7 +31,7 @@ def commit(session: Session, transaction: UUID, values: Values) -> Values:
     session.add(order)
     session.flush()
     session.refresh(order)
-    return {"order": OrderSchema().dump(order)}
+    return {"order": ORDER.dump(order)}
 
 
 place_order = TransactionKind(

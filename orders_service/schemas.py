@@ -29,6 +29,10 @@ class OrderSchema(ma.Schema):
     lines = fields.List(fields.Nested(OrderLineSchema))
 
 
+#: Made once: to make one costs more than to use it.
+ORDER = OrderSchema()
+
+
 class NewLineSchema(StrictSchema):
     product_id = StrictInteger(min=1, max=INTEGER_MAX, required=True)
     quantity = StrictInteger(min=1, max=1_000_000, required=True)
