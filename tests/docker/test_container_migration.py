@@ -10,26 +10,44 @@ import pytest
 from tests.broker.shopkeeper import ASYNC, Shopkeeper
 from tests.docker.cluster import Cluster
 
-_DOWN = (
-    "from alembic import command; from service_roles.migrate import _config; command.downgrade(_config({!r}), '0001')"
+#: The service as it would be in its next release, which has one more migration; ``{}`` is what it is to do.
+_NEXT_RELEASE = """
+import pathlib, shutil, sys
+from alembic import command
+from service_roles import migrate
+
+config = migrate._config("orders_service")
+shutil.copytree(config.get_main_option("script_location"), "/tmp/migrations")
+pathlib.Path("/tmp/migrations/versions/9999_gifts.py").write_text(
+    "from alembic import op\\n"
+    "revision, down_revision = '9999', '{head}'\\n"
+    "def upgrade(): op.execute('ALTER TABLE orders ADD COLUMN gift boolean')\\n"
+    "def downgrade(): op.execute('ALTER TABLE orders DROP COLUMN gift')\\n"
 )
-_MIGRATE = ("python", "-m", "orders_service", "migrate")
+config.set_main_option("script_location", "/tmp/migrations")
+migrate._config = lambda package: config
+sys.exit({what})
+"""
+_UP, _DOWN = 'migrate.upgrade("orders_service")', 'command.downgrade(config, "{head}")'
 _VERSION = "SELECT version_num FROM alembic_version"
 
 
 @pytest.fixture
-def behind(cluster: Cluster, shop: Shopkeeper) -> Iterator[None]:
-    """The orders' database is one version behind until it is migrated, at the latest after the test."""
-    code, said = cluster.run("orders", "python", "-c", _DOWN.format("orders_service"))
-    assert (code, version(shop)) == (0, "0001"), said
-    yield
-    cluster.run("orders", *_MIGRATE)
+def head(cluster: Cluster, shop: Shopkeeper) -> Iterator[str]:
+    """The version that the orders' database has, and has again after the test."""
+    before = version(shop)
+    yield before
+    code, said = next_release(cluster, before, _DOWN.format(head=before))
+    assert (code, version(shop)) == (0, before), said
 
 
-@pytest.mark.usefixtures("behind")
+def next_release(cluster: Cluster, head: str, what: str) -> tuple[int, str]:
+    return cluster.run("orders", "python", "-c", _NEXT_RELEASE.format(head=head, what=what))
+
+
 @pytest.mark.parametrize("cluster", ["redis"], indirect=True)
 def test_a_migration_gives_up_on_a_table_that_is_in_doubt_and_succeeds_later(
-    cluster: Cluster, shop: Shopkeeper
+    cluster: Cluster, shop: Shopkeeper, head: str
 ) -> None:
     ada, bob, tea, cups = shop.add_user("Ada"), shop.add_user("Bob"), shop.add_product("Tea"), shop.add_product("Cups")
     order = shop.placed_order(ada, {tea: 3})
@@ -37,16 +55,16 @@ def test_a_migration_gives_up_on_a_table_that_is_in_doubt_and_succeeds_later(
         removal = shop.remove_user(ada, **ASYNC)
         in_doubt = shop.wait_prepared(removal, 2)
         began = time.monotonic()
-        code, said = cluster.run("orders", *_MIGRATE)
-        assert (code, version(shop)) == (1, "0001"), said
+        code, said = next_release(cluster, head, _UP)
+        assert (code, version(shop)) == (1, head), said
         assert "lock timeout" in said
         assert time.monotonic() - began < 60
         assert shop.prepared(removal) == in_doubt
         placing = shop.place_order(bob, {cups: 1})
         assert shop.decided(placing) == "committed", "others work on"
     assert (shop.settled(removal), shop.settled(placing)) == ("committed", "committed")
-    code, said = cluster.run("orders", *_MIGRATE)
-    assert (code, version(shop)) == (0, "0002"), said
+    code, said = next_release(cluster, head, _UP)
+    assert (code, version(shop)) == (0, "9999"), said
     assert (shop.user_status(ada), shop.order_status(order), shop.stock_of(tea)) == (None, "cancelled", 10)
 
 
