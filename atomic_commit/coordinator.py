@@ -63,10 +63,10 @@ class Coordinator:
             if key and (earlier := self._joined(key)):
                 return earlier
             raise
-        if record.waiting:
-            self._dispatch_if_possible(kind_name)
-        else:
+        if not record.waiting:
             self.attempts.send(attempt_of([record]))
+        # Also for those who came while this one had the turn, and did not wait for it.
+        self._dispatch_if_possible(kind_name)
         return record
 
     def _accepted(

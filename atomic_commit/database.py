@@ -40,7 +40,7 @@ def engine_options(limits: Limits, pool_size: int) -> dict[str, Any]:
     }
     return {
         "pool_size": pool_size,
-        "max_overflow": pool_size,
+        "max_overflow": 0,  # these are closed when they come back, and to open one costs as much as a transaction
         "pool_timeout": 5,
         "pool_recycle": 1800,
         "pool_events": [(replace_if_dead, "checkout"), (note_return, "checkin")],

@@ -34,7 +34,7 @@ from atomic_commit.votes import Ballot
 _now = func.clock_timestamp()
 
 
-def _in(seconds: float) -> Any:
+def _in(seconds: Any) -> Any:
     return _now + sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
@@ -48,12 +48,7 @@ _PROGRESS: dict[str, Any] = {"looks": 0, "failures": 0, "quarantined_at": None}
 def take_turn(session: Session, kind: str, attempts_at_once: int) -> bool:
     """Whether a transaction of this kind may go at once, by itself: nobody else waits, fewer attempts than this are
     under way, and nobody is forming one right now. A yes holds until the local transaction ends."""
-    waits = sa.exists(_waiting(kind))
-    return bool(
-        session.scalar(
-            select(sa.and_(func.pg_try_advisory_xact_lock(*_turn(kind)), ~waits, _under_way(kind) < attempts_at_once))
-        )
-    )
+    return bool(session.scalar(_TAKE_TURN, _turn(kind, attempts_at_once)))
 
 
 def insert_transaction(
@@ -72,24 +67,20 @@ def insert_transaction(
     publishes right after its commit; if it dies before, the silence is noticed). Raises IntegrityError where the
     idempotency key is taken."""
     row = session.execute(
-        insert(table)
-        .values(
-            id=transaction,
-            kind=kind,
-            state=State.PREPARING,
-            attempt=1,
-            dispatched=not waits,
-            waits_until=_now if waits else None,
-            values=values,
-            deadline=_in(deadline),
-            patience_until=_in(patience),
-            next_look_at=None if waits else _in(look_after),
-            idempotency_caller=key.caller if key else None,
-            idempotency_route=key.route if key else None,
-            idempotency_key=key.key if key else None,
-            fingerprint=key.fingerprint if key else None,
-        )
-        .returning(table, _now.label("read_at"))
+        _INSERT,
+        {
+            "id": transaction,
+            "kind": kind,
+            "waits": waits,
+            "values": values,
+            "seconds_to_deadline": deadline,
+            "seconds_of_patience": patience,
+            "seconds_to_look": look_after,
+            "idempotency_caller": key.caller if key else None,
+            "idempotency_route": key.route if key else None,
+            "idempotency_key": key.key if key else None,
+            "fingerprint": key.fingerprint if key else None,
+        },
     )
     return transaction_record(row.mappings().one(), ())
 
@@ -144,7 +135,7 @@ def insert_branches(
 def somebody_may_go(session: Session, kind: str, attempts_at_once: int) -> bool:
     """Whether a transaction of this kind waits for an attempt, its pause is over, and there is a place. Nothing is
     locked: who claims it looks again."""
-    return bool(session.scalar(select(sa.and_(sa.exists(_waiting(kind)), _under_way(kind) < attempts_at_once))))
+    return bool(session.scalar(_MAY_GO, {"kind": kind, "at_once": attempts_at_once}))
 
 
 def kinds_that_wait(session: Session) -> set[str]:
@@ -160,13 +151,15 @@ def put_aside_kind(session: Session, kind: str, error: str) -> set[UUID]:
 
 def claim_waiting(session: Session, kind: str, attempts_at_once: int, size: int) -> list[TransactionRecord]:
     """Lock the transactions that go into the next attempt, longest waiting first: at most `size`, and one that has to
-    go alone goes alone. None while so many attempts are under way.
+    go alone goes alone. None while so many attempts are under way, or somebody else is at it.
 
-    One at a time forms attempts of a kind (an advisory lock, held until the local transaction ends). A transaction
-    whose last attempt is not settled everywhere yet is left out: its locks are not gone.
+    One at a time forms attempts of a kind (an advisory lock, held until the local transaction ends). It looks again
+    afterwards, so that the others need not wait for it. A transaction whose last attempt is not settled everywhere yet
+    is left out: its locks are not gone.
     """
-    session.execute(select(func.pg_advisory_xact_lock(*_turn(kind))))
-    if not session.scalar(select(_under_way(kind) < attempts_at_once)):
+    if not session.scalar(_TURN, {"turns": TURNS, "kind": kind}):
+        return []
+    if not session.scalar(_MAY_GO, {"kind": kind, "at_once": attempts_at_once}):
         return []
     of_its_last_attempt = sa.or_(
         branches_table.c.transaction_id == table.c.id,
@@ -474,6 +467,50 @@ def record_error(session: Session, transaction: UUID, error: str) -> int:
 
 _OWED = (branches_table.c.outcome.is_not(None), branches_table.c.settled_at.is_(None))
 
+_SOMEBODY_WAITS = (
+    "EXISTS (SELECT FROM transactions"
+    " WHERE kind = :kind AND waits_until <= statement_timestamp() AND quarantined_at IS NULL)"
+)
+#: The attempts of a kind that are not decided yet, by their leaders.
+_UNDER_WAY = (
+    "(SELECT count(*) FROM transactions WHERE kind = :kind"
+    " AND state = 'preparing' AND waits_until IS NULL AND leader IS NULL AND quarantined_at IS NULL)"
+)
+_TURN = sa.text("SELECT pg_try_advisory_xact_lock(:turns, hashtext(:kind))")
+_MAY_GO = sa.text(f"SELECT {_SOMEBODY_WAITS} AND {_UNDER_WAY} < :at_once")
+_TAKE_TURN = sa.text(
+    f"SELECT pg_try_advisory_xact_lock(:turns, hashtext(:kind)) AND NOT {_SOMEBODY_WAITS} AND {_UNDER_WAY} < :at_once"
+)
+
+#: Made once: to put a statement together costs more than to send it.
+_INSERT = (
+    insert(table)
+    .values(
+        state=State.PREPARING,
+        attempt=1,
+        dispatched=~sa.bindparam("waits", type_=sa.Boolean),
+        waits_until=sa.case((sa.bindparam("waits", type_=sa.Boolean), _now)),
+        deadline=_in(sa.bindparam("seconds_to_deadline", type_=sa.Float)),
+        patience_until=_in(sa.bindparam("seconds_of_patience", type_=sa.Float)),
+        next_look_at=sa.case(
+            (~sa.bindparam("waits", type_=sa.Boolean), _in(sa.bindparam("seconds_to_look", type_=sa.Float)))
+        ),
+        **{
+            name: sa.bindparam(name, type_=table.c[name].type)
+            for name in (
+                "id",
+                "kind",
+                "values",
+                "idempotency_caller",
+                "idempotency_route",
+                "idempotency_key",
+                "fingerprint",
+            )
+        },
+    )
+    .returning(table, _now.label("read_at"))
+)
+
 #: From one kind to the next by the index, past however many wait of each
 #: (https://wiki.postgresql.org/wiki/Loose_indexscan).
 _KINDS_THAT_WAIT = sa.text(
@@ -495,23 +532,12 @@ _RECORD_RESULTS = sa.text(
 TURNS = 7_219_402
 
 
-def _turn(kind: str) -> tuple[Any, Any]:
-    return sa.cast(TURNS, sa.Integer), func.hashtext(kind)
+def _turn(kind: str, attempts_at_once: int) -> dict[str, Any]:
+    return {"turns": TURNS, "kind": kind, "at_once": attempts_at_once}
 
 
 #: By the time of the statement, which an index can be asked for: who came while the turn was waited for is there too.
 _WAITS = (table.c.waits_until <= func.statement_timestamp(), table.c.quarantined_at.is_(None))
-
-
-def _waiting(kind: str) -> Any:
-    return select(1).where(table.c.kind == kind, *_WAITS)
-
-
-def _under_way(kind: str) -> Any:
-    """How many attempts of this kind are not decided yet."""
-    leads = table.c.state == State.PREPARING, table.c.waits_until.is_(None), table.c.leader.is_(None)
-    statement = select(func.count()).where(table.c.kind == kind, *leads, table.c.quarantined_at.is_(None))
-    return statement.scalar_subquery()
 
 
 def _for_leaders(seconds: float) -> Any:

@@ -48,7 +48,7 @@ class Limits:
     keep_transactions: float = 7 * 86400.0
     keep_branch_rows: float = 30 * 86400.0
     attempt_size: int = 64
-    attempts_at_once: int = 4
+    attempts_at_once: int = 2
     failed_attempts: int = 3
     quarantine_after: int = 20
 

@@ -200,7 +200,7 @@ def attempt_of(members: Sequence[TransactionRecord]) -> Attempt:
 
 def read(session: Session, transaction: UUID) -> TransactionRecord | None:
     """The transaction with its branches, or None."""
-    found = read_all(session, select(table).where(table.c.id == transaction))
+    found = _with_branches(session, session.execute(_ONE, {"id": transaction}).mappings().all())
     return found[0] if found else None
 
 
@@ -219,15 +219,15 @@ def read_by_key(session: Session, key: IdempotencyKey) -> TransactionRecord | No
 
 def read_all(session: Session, statement: sa.Select[Any]) -> list[TransactionRecord]:
     """The transactions that `statement` (a select of the transactions table) finds, each with its branches."""
-    found = session.execute(statement.add_columns(func.clock_timestamp().label("read_at"))).mappings().all()
+    rows = session.execute(statement.add_columns(func.clock_timestamp().label("read_at")))
+    return _with_branches(session, rows.mappings().all())
+
+
+def _with_branches(session: Session, found: Sequence[sa.RowMapping]) -> list[TransactionRecord]:
     leaders = {row["id"] for row in found} | {row["leader"] for row in found if row["leader"]}
     branches: dict[UUID, list[BranchRecord]] = {leader: [] for leader in leaders}
     if branches:
-        for row in session.execute(
-            select(branches_table)
-            .where(branches_table.c.transaction_id.in_(leaders))
-            .order_by(branches_table.c.attempt, branches_table.c.position)
-        ).mappings():
+        for row in session.execute(_BRANCHES, {"leaders": list(leaders)}).mappings():
             branches[row["transaction_id"]].append(branch_record(row))
     return [transaction_record(row, _branches_of(row, branches)) for row in found]
 
@@ -245,11 +245,20 @@ def not_settled(
 def decided_among(session: Session, ids: Sequence[UUID]) -> dict[UUID, bool]:
     """Those of `ids` that are decided, and whether nothing more follows from that that a client could see: they are
     aborted, or their participants have all answered."""
-    over = sa.or_(table.c.state == State.ABORTED, table.c.settled_at.is_not(None))
-    rows = session.execute(
-        select(table.c.id, over.label("over")).where(table.c.id.in_(ids), table.c.state != State.PREPARING)
-    )
-    return {row.id: row.over for row in rows}
+    return {row.id: row.over for row in session.execute(_DECIDED, {"ids": list(ids)})}
+
+
+#: Made once: to put a statement together costs more than to send it.
+_ONE = select(table, func.clock_timestamp().label("read_at")).where(table.c.id == sa.bindparam("id"))
+_BRANCHES = (
+    select(branches_table)
+    .where(branches_table.c.transaction_id == sa.any_(sa.bindparam("leaders", type_=sa.ARRAY(table.c.id.type))))
+    .order_by(branches_table.c.attempt, branches_table.c.position)
+)
+_DECIDED = sa.text(
+    "SELECT id, state = 'aborted' OR settled_at IS NOT NULL AS over FROM transactions"
+    " WHERE id = ANY (CAST(:ids AS uuid[])) AND state <> 'preparing'"
+).columns(table.c.id, sa.column("over", sa.Boolean))
 
 
 def _branches_of(row: sa.RowMapping, branches: Mapping[UUID, list[BranchRecord]]) -> list[BranchRecord]:

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 #: Seconds between two queries: often while somebody has only begun to wait, then less often; _AWAY while
 #: the database does not answer.
 _EAGER, _CALM, _EAGER_FOR, _AWAY = 0.005, 0.025, 0.25, 0.5
+#: A pause is at least so many times as long as the query before it took.
+_SHARE = 8
 
 
 class DecisionWatch:
@@ -60,12 +62,14 @@ class DecisionWatch:
                 asked = list(self._waiting)
                 eager = time.monotonic() - self._youngest < _EAGER_FOR
             pause = _EAGER if eager else _CALM
+            began = time.monotonic()
             try:
                 self._wake(asked)
             except Exception as error:  # the database may be away; the waiters have their own time limit
                 log.warning("decisions can't be read: %s", error)
                 pause = _AWAY
-            time.sleep(pause)
+            # On a machine that has much to do, looking must not take what the work itself needs.
+            time.sleep(max(pause, _SHARE * (time.monotonic() - began)))
 
     def _wake(self, asked: list[UUID]) -> None:
         with Session(self._reads) as session:

@@ -23,9 +23,9 @@ from http_api.schemas import Blueprint
 from http_api.transactions import transactions_blueprint
 from service_roles.migrate import assert_migrated, database_url
 
-#: Connections that one process keeps; twice as many under load. A request holds one only during its local transaction,
-#: never while it waits for a decision.
-_POOL_SIZE = 10
+#: Connections that one process opens when it needs them, and keeps. A request holds one only during its local
+#: transaction, never while it waits for a decision.
+_POOL_SIZE = 20
 
 
 def assemble(

@@ -54,7 +54,9 @@ def test_what_comes_while_all_attempts_are_taken_waits_and_goes_when_one_of_them
     users = [shop.add_user(f"User{number}") for number in range(LIMITS.attempts_at_once + 3)]
     begun = [shop.begin("users", "remove_user", user_id=id) for id in users]
     waiting = begun[LIMITS.attempts_at_once :]
-    assert [shop.record("users", record.id).waiting for record in begun] == [False] * 4 + [True] * 3
+    assert [shop.record("users", record.id).waiting for record in begun] == [False] * LIMITS.attempts_at_once + [
+        True
+    ] * 3
     first = begun[0]
     shop.atomic("users").coordinator.decide(first.id, 1, shop.prepare_all(first))
     assert ends(shop, "users", [first, *waiting]) == [("committed", 1)] * 4

@@ -181,8 +181,8 @@ STEPS = (
     Mutant(
         "the idempotency key is stored with the transaction",
         "atomic_commit/journal.py",
-        "            idempotency_key=key.key if key else None,",
-        "            idempotency_key=None,",
+        '            "idempotency_key": key.key if key else None,',
+        '            "idempotency_key": None,',
         "eager/test_said_twice.py::test_a_repeated_request_is_done_once_and_answered_alike",
     ),
     Mutant(
