@@ -12,10 +12,28 @@ from eager_shop import Shop
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from atomic_commit import Conflict, coordinator, journal
+from atomic_commit import Conflict, TransactionRecord, coordinator, journal
 from atomic_commit.records import Outcome, attempt_of
 
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
+
+
+# ---- how long a client is held
+
+
+def test_a_client_of_a_committed_transaction_waits_a_moment_for_its_participants_and_no_longer(
+    shop: Shop, removal: TransactionRecord
+) -> None:
+    """So that it reads its own writes in every service, and is not held by one that is away."""
+    handed_on = shop.prepare_all(removal)
+    atomic = shop.atomic("users")
+    with shop.post.loses():
+        atomic.coordinator.decide(removal.id, 1, handed_on)
+        began = time.monotonic()
+        seen = atomic.wait(removal.id, 20)
+    assert (str(seen.state), seen.settled_at) == ("committed", None)
+    assert 0.9 < time.monotonic() - began < 15
+    shop.recover()
 
 
 # ---- a begin whose commit was not answered

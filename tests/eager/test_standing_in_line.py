@@ -108,6 +108,25 @@ def test_what_is_put_aside_while_it_stands_in_line_stays_there(shop: Shop, users
     shop.recover()
 
 
+@pytest.mark.loud
+def test_the_last_answer_of_an_old_attempt_releases_nobody_who_is_put_aside(shop: Shop, users: list[int]) -> None:
+    """They stand in line for the next one; that they may go is for a person to say."""
+    begun = all_removed(shop, users[:2])
+    with shop.post.loses():
+        shop.dispatch("users", "remove_user")
+        shop.time_passes(6)
+        shop.sweep()
+    assert all(shop.record("users", record.id).waiting for record in begun)
+    shop.atomic("users").coordinator.quarantine(begun[0].id, "look at it")
+    answer_rollbacks(shop)
+    shop.time_passes(6)
+    shop.sweep()
+    assert all(shop.record("users", record.id).quarantined for record in begun), shop.tell()
+    release(shop, begun[0])
+    shop.recover()
+    assert {state for state, _ in ends(shop, "users", begun)} == {"committed"}
+
+
 def release(shop: Shop, *records: TransactionRecord) -> None:
     for record in records:
         with Session(shop.engines["users"]) as session, session.begin():

@@ -8,6 +8,13 @@ _SHARED = "eager/test_shared_attempts.py::"
 _LINE = "eager/test_standing_in_line.py::"
 
 STANDING_IN_LINE = (
+    Mutant(
+        "who is put aside is released by nobody but a person",
+        "atomic_commit/journal.py",
+        "quarantined_at=sa.case((decided, None), else_=table.c.quarantined_at)",
+        "quarantined_at=None",
+        _LINE + "test_the_last_answer_of_an_old_attempt_releases_nobody_who_is_put_aside",
+    ),
     # ---- whose turn it is
     Mutant(
         "the turn: one at a time forms attempts",

@@ -13,6 +13,21 @@ _REFUSALS = "eager/test_refusals.py::"
 _VOTES = "unit/test_votes.py"
 
 TROUBLE = (
+    # ---- clients
+    Mutant(
+        "a client is not held by a participant that does not answer",
+        "atomic_commit/watch.py",
+        "if over or waiter.has_waited():",
+        "if over:",
+        "eager/test_answers_and_ages.py::test_a_client_of_a_committed_transaction_waits_a_moment_for_its_participants_and_no_longer",
+    ),
+    Mutant(
+        "a client is held until it can read its own writes",
+        "atomic_commit/watch.py",
+        "if over or waiter.has_waited():",
+        "if True:",
+        "eager/test_answers_and_ages.py::test_a_client_of_a_committed_transaction_waits_a_moment_for_its_participants_and_no_longer",
+    ),
     # ---- locks
     Mutant(
         "starvation: outcomes have a queue and a worker of their own",
