@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from uuid import UUID
 
 from sqlalchemy import Engine
@@ -22,12 +21,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from atomic_commit import journal, records
-from atomic_commit.database import reads
+from atomic_commit.database import autocommit
 from atomic_commit.declare import TransactionKind, Values
 from atomic_commit.limits import Limits
 from atomic_commit.messages import Messages
 from atomic_commit.points import reach
-from atomic_commit.records import Attempt, BranchRecord, IdempotencyKey, TransactionRecord
+from atomic_commit.records import Attempt, IdempotencyKey, TransactionRecord
 
 log = logging.getLogger(__name__)
 
@@ -37,25 +36,24 @@ class Attempts:
 
     def __init__(self, engine: Engine, messages: Messages, limits: Limits) -> None:
         self._engine, self._messages, self._limits = engine, messages, limits
-        self._reads = reads(engine)
+        self._reads = autocommit(engine)
 
     def accept(
         self, session: Session, transaction: UUID, kind: TransactionKind, values: Values, key: IdempotencyKey | None
     ) -> TransactionRecord:
         """Record a transaction: as the only one of an attempt that goes at once, or as one that waits."""
-        goes = journal.take_turn(session, kind.name, self._limits.attempts_at_once)
-        record = journal.insert_transaction(
+        return journal.insert_transaction(
             session,
             transaction,
             kind.name,
             values,
             key,
+            attempts_at_once=self._limits.attempts_at_once,
+            task_ids=self._messages.task_ids(transaction, 1, kind.branches),
             deadline=self._limits.deadline,
             patience=self._limits.patience_after(0),
             look_after=self._limits.look_after,
-            waits=not goes,
         )
-        return replace(record, branches=self._insert_branches(session, transaction, 1, kind)) if goes else record
 
     def next(self, kind: TransactionKind) -> Attempt | None:
         """Make an attempt of those that have waited longest, in one local transaction; it is to be sent. None if nobody
@@ -120,16 +118,11 @@ class Attempts:
             session, members, patience=patience, look_after=self._limits.look_after, time_left=4 * patience
         )
         if not members[0].late:
-            self._insert_branches(session, leader, number, kind)
+            task_ids = self._messages.task_ids(leader, number, kind.branches)
+            journal.insert_branches(session, leader, number, task_ids)
         attempt = records.read_attempt(session, leader, number)
         assert attempt is not None, "it was made a moment ago, and nobody else sees it yet"
         return attempt
-
-    def _insert_branches(
-        self, session: Session, leader: UUID, number: int, kind: TransactionKind
-    ) -> tuple[BranchRecord, ...]:
-        task_ids = self._messages.task_ids(leader, number, kind.branches)
-        return journal.insert_branches(session, leader, number, task_ids)
 
     def _patience(self, members: Sequence[TransactionRecord]) -> float:
         return self._limits.patience_after(max(member.silent_attempts for member in members))

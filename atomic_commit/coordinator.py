@@ -22,15 +22,16 @@ from sqlalchemy.orm import Session
 
 from atomic_commit import journal, records
 from atomic_commit.attempts import Attempts
-from atomic_commit.database import reads, told_apart
+from atomic_commit.database import autocommit, told_apart
 from atomic_commit.decider import Decider
 from atomic_commit.declare import TransactionKind, Values
 from atomic_commit.errors import AtomicCommitError, Conflict, Impossible, KeyReused, Lost, is_lost
 from atomic_commit.limits import Limits
 from atomic_commit.messages import Messages
+from atomic_commit.one_for_all import OneForAll
 from atomic_commit.participant import Answer, HandedOn
 from atomic_commit.points import reach
-from atomic_commit.records import Attempt, IdempotencyKey, TransactionRecord, attempt_of
+from atomic_commit.records import Attempt, IdempotencyKey, Outcome, TransactionRecord, attempt_of
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,9 @@ class Coordinator:
     """The transactions that one service starts, on its database (`engine`)."""
 
     def __init__(self, engine: Engine, messages: Messages, kinds: Iterable[TransactionKind], limits: Limits) -> None:
-        self._engine, self._reads, self._messages = engine, reads(engine), messages
+        self._engine, self._reads, self._messages = engine, autocommit(engine), messages
         self._kinds = {kind.name: kind for kind in kinds}
+        self._after_begin = {name: OneForAll(limits.sweep_interval) for name in self._kinds}
         self.attempts = Attempts(engine, messages, limits)
         self.decider = Decider(engine, messages, self._kinds, limits)
 
@@ -66,7 +68,7 @@ class Coordinator:
         if not record.waiting:
             self.attempts.send(attempt_of([record]))
         # Also for those who came while this one had the turn, and did not wait for it.
-        self._dispatch_if_possible(kind_name)
+        self._after_begin[kind_name].do(lambda: self._dispatch_if_possible(kind_name))
         return record
 
     def _accepted(
@@ -145,13 +147,16 @@ class Coordinator:
 
     # ---- decide
 
-    def decide(self, leader: UUID, number: int, handed_on: HandedOn | None = None) -> None:
-        """Decide about an attempt, if it can be decided, and tell its participants. See ``Decider.decide``."""
+    def decide(self, leader: UUID, number: int, handed_on: HandedOn | None = None) -> Outcome | None:
+        """Decide about an attempt, if it can be decided, and tell its participants. See ``Decider.decide``. Returns
+        what was decided by this call, if anything."""
         decided = self.decider.decide(leader, number, handed_on)
-        if decided is not None:
-            attempt, outcome = decided
-            self._messages.send_outcomes(attempt.told(outcome), attempt.read_at)
-            self._dispatch_if_possible(attempt.kind)
+        if decided is None:
+            return None
+        attempt, outcome = decided
+        self._messages.send_outcomes(attempt.told(outcome), attempt.read_at)
+        self._dispatch_if_possible(attempt.kind)
+        return outcome
 
     # ---- settle
 
@@ -211,7 +216,7 @@ class Coordinator:
         return True
 
     def _attempt_of(self, record: TransactionRecord) -> Attempt | None:
-        with Session(self._engine) as session:
+        with Session(self._reads) as session:
             return records.read_attempt(session, *record.led_by)
 
     def read(self, transaction: UUID) -> TransactionRecord:

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.event import contains, listen
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
@@ -37,15 +38,18 @@ def engine_options(limits: Limits, pool_size: int) -> dict[str, Any]:
         "lock_timeout": _milliseconds(limits.lock_timeout),
         "statement_timeout": _milliseconds(longest_statement),
         "idle_in_transaction_session_timeout": _milliseconds(limits.lock_timeout * 10),
+        # The protocol locks rows explicitly and needs to see others' commits. Not set through SQLAlchemy or psycopg2,
+        # which would tell the server again at every change between transactions and single statements.
+        "default_transaction_isolation": "read\\ committed",
     }
     return {
         "pool_size": pool_size,
         "max_overflow": 0,  # these are closed when they come back, and to open one costs as much as a transaction
+        "pool_use_lifo": True,  # the one that was at work a moment ago is known to be alive
         "pool_timeout": 5,
         "pool_recycle": 1800,
         "pool_events": [(replace_if_dead, "checkout"), (note_return, "checkin")],
         "executemany_mode": "values_plus_batch",  # a round trip for many updates, not one for each
-        "isolation_level": "READ COMMITTED",  # the protocol locks rows explicitly and needs to see others' commits
         "connect_args": {
             "connect_timeout": _CONNECT_WITHIN,
             "keepalives_idle": 5,
@@ -77,19 +81,37 @@ def replace_if_dead(connection: Any, record: ConnectionPoolEntry, proxy: PoolPro
         raise InvalidatePoolError(str(error)) from error  # what this one lost, the others have lost as well
 
 
-def reads(engine: Engine) -> Engine:
-    """The same connections, each statement by itself: to read one thing needs no transaction around it."""
-    return engine.execution_options(isolation_level="AUTOCOMMIT")
+def autocommit(engine: Engine) -> Engine:
+    """The same connections, each statement by itself, for what needs no transaction around it or begins its own.
+
+    The driver is told and not SQLAlchemy, whose isolation level AUTOCOMMIT costs a round trip to set back.
+    """
+    if not contains(engine.pool, "checkin", _commit_no_statement):
+        listen(engine.pool, "checkin", _commit_no_statement)
+    by_itself = engine.execution_options()
+    listen(by_itself, "engine_connect", _commit_each_statement)
+    return by_itself
+
+
+def _commit_each_statement(connection: Connection) -> None:
+    driver: Any = connection.connection.driver_connection
+    driver.autocommit = True
+
+
+def _commit_no_statement(connection: Any, record: ConnectionPoolEntry) -> None:
+    """Whoever has the connection next finds it as everybody expects it."""
+    if connection is not None and not connection.closed:
+        connection.autocommit = False
 
 
 def run_outside_transaction(engine: Engine, statement: str, **parameters: Any) -> None:
-    """Execute one statement in autocommit, as COMMIT PREPARED and ROLLBACK PREPARED demand.
+    """Execute one statement on an engine that is in ``autocommit``, as COMMIT PREPARED and ROLLBACK PREPARED demand.
 
     Raises the DBAPIError that PostgreSQL answered, or Lost where the connection went away before an answer: then nobody
     knows whether the statement took effect.
     """
     with told_apart(also_conflicts=False), engine.connect() as connection:
-        connection.execution_options(isolation_level="AUTOCOMMIT").execute(text(statement), parameters)
+        connection.execute(text(statement), parameters)
 
 
 @contextmanager

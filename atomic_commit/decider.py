@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from atomic_commit import journal, records
-from atomic_commit.database import told_apart
+from atomic_commit.database import autocommit, told_apart
 from atomic_commit.declare import TransactionKind, Values
 from atomic_commit.errors import AtomicCommitError, Impossible, is_lost
 from atomic_commit.limits import Limits
@@ -51,6 +51,7 @@ class Decider:
         self, engine: Engine, messages: Messages, kinds: Mapping[str, TransactionKind], limits: Limits
     ) -> None:
         self._engine, self._messages, self._kinds, self._limits = engine, messages, kinds, limits
+        self._reads = autocommit(engine)
 
     def decide(self, leader: UUID, number: int, handed_on: HandedOn | None = None) -> tuple[Attempt, Outcome] | None:
         """Count the votes of an attempt and act on them. Returns the attempt and what its branches are to be told, or
@@ -60,7 +61,7 @@ class Decider:
         calls, late ones and rivals, one wins the conditional update; the others change nothing.
         """
         reach("decide.before_votes")
-        with Session(self._engine) as session:
+        with Session(self._reads) as session:
             attempt = records.read_attempt(session, leader, number)
             if attempt is None and not records.read(session, leader):
                 raise Impossible(f"transaction {leader} is not in this journal")
@@ -279,9 +280,14 @@ def _changed(
     session: Session, kind: TransactionKind, going: Sequence[UUID], values: Mapping[str, Values]
 ) -> dict[UUID, Values]:
     """The coordinator's own change, for each of them. Returns their results."""
+    of_each = {transaction: values[str(transaction)] for transaction in going}
+    if kind.commit_together and len(going) > 1:
+        done = kind.commit_together(session, of_each)
+        session.flush()
+        return {transaction: result for transaction, result in done.items() if result is not None}
     results = {}
-    for transaction in going:
-        result = kind.commit(session, transaction, values[str(transaction)])
+    for transaction, own in of_each.items():
+        result = kind.commit(session, transaction, own)
         session.flush()
         session.expunge_all()
         if result is not None:

@@ -15,6 +15,7 @@ Values = dict[str, Any]
 
 BranchFunction = Callable[..., Values | None]
 _F = TypeVar("_F", bound=BranchFunction)
+_T = TypeVar("_T", bound=Callable[..., Sequence[Values | None]])
 
 
 def _no_change(session: Session, transaction: UUID, values: Values) -> None:
@@ -32,10 +33,12 @@ class TransactionKind:
     services and of rows, or two transactions can wait for each other across databases, which no database sees.
     ``commit(session, transaction, values) -> result``: the coordinator's own change, in one local transaction with the
     decision: that commit is the commit point. `values` holds what begin and every branch returned. May raise Refused.
+    ``commit_together(session, {transaction: values}) -> {transaction: result}``: optional, the same for several that
+    share an attempt, with fewer statements. Whatever it raises undoes it, and each goes again by itself.
     ``abort(session, transaction, values)``: takes back what begin marked, in one local transaction with the decision.
     Must always be possible.
 
-    None of the three may commit, roll back or talk to anything but the given session.
+    None of them may commit, roll back or talk to anything but the given session.
     """
 
     name: str
@@ -43,6 +46,7 @@ class TransactionKind:
     commit: Callable[[Session, UUID, Values], Values | None]
     begin: Callable[[Session, UUID, Values], Values]
     abort: Callable[[Session, UUID, Values], None] = _no_change
+    commit_together: Callable[[Session, Mapping[UUID, Values]], Mapping[UUID, Values | None]] | None = None
 
     def __post_init__(self) -> None:
         if not self.branches or len(set(self.branches)) != len(self.branches):
@@ -51,13 +55,14 @@ class TransactionKind:
 
 @dataclass(frozen=True)
 class BranchDeclaration:
-    """One branch that a service offers: its name, its function, the names of the values that it takes, and what locks
-    the rows of several transactions at once."""
+    """One branch that a service offers: its name, its function, the names of the values that it takes, and for several
+    transactions at once what locks their rows and what does the work."""
 
     name: str
     function: BranchFunction
     takes: tuple[str, ...]
     locks: BranchFunction | None = None
+    together: Callable[..., Sequence[Values | None]] | None = None
 
     def call(self, session: Session, values: Mapping[str, Any]) -> Values:
         """Run the business function on the values that it names. What it returns joins the values."""
@@ -66,8 +71,17 @@ class BranchDeclaration:
     def lock(self, session: Session, members: Sequence[Mapping[str, Any]]) -> None:
         """Lock what the branch will touch for all of these transactions, before it runs for the first of them."""
         if self.locks:
-            taken = [self._taken(values) for values in members]
-            self.locks(session, **{name: [values[name] for values in taken] for name in self.takes})
+            self.locks(session, **self._lists(members))
+
+    def call_together(self, session: Session, members: Sequence[Mapping[str, Any]]) -> list[Values] | None:
+        """What ``call`` would return for each of these transactions, all at once. None where nothing does that."""
+        if self.together is None:
+            return None
+        return [own or {} for own in self.together(session, **self._lists(members))]
+
+    def _lists(self, members: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+        taken = [self._taken(values) for values in members]
+        return {name: [values[name] for values in taken] for name in self.takes}
 
     def _taken(self, values: Mapping[str, Any]) -> Values:
         missing = [name for name in self.takes if name not in values]
@@ -113,5 +127,23 @@ class Branches:
         def declare(locks: _F) -> _F:
             self.declared[name] = replace(self.declared[name], locks=locks)
             return locks
+
+        return declare
+
+    def together(self, function: BranchFunction) -> Callable[[_T], _T]:
+        """Declare what does the work of the branch `function` for several transactions with a few statements: same
+        parameter names, each the list of their values; it returns the list of what the function would return::
+
+            @branches.together(restock)
+            def restock_all(session, quantities): ...
+
+        It is tried first, and has to lock in primary-key order by itself. Whatever it raises undoes it, and then each
+        transaction is asked by itself: it need not tell who is in the way.
+        """
+        name = f"{self.service}.{function.__name__}"
+
+        def declare(together: _T) -> _T:
+            self.declared[name] = replace(self.declared[name], together=together)
+            return together
 
         return declare

@@ -12,14 +12,14 @@ from sqlalchemy.orm import Session
 
 from atomic_commit import records
 from atomic_commit.coordinator import Coordinator
-from atomic_commit.database import reads, told_apart
+from atomic_commit.database import autocommit, told_apart
 from atomic_commit.declare import BranchDeclaration, Branches, TransactionKind, Values
 from atomic_commit.errors import Conflict, Fenced, Lost, MembersSaidNo, Refused
 from atomic_commit.limits import Limits
 from atomic_commit.messages import Messages
 from atomic_commit.names import Gid, task_name
 from atomic_commit.participant import Answer, HandedOn, Participant
-from atomic_commit.records import IdempotencyKey, TransactionRecord
+from atomic_commit.records import IdempotencyKey, Outcome, State, TransactionRecord
 from atomic_commit.recovery import Sweeper
 from atomic_commit.watch import DecisionWatch
 
@@ -52,7 +52,7 @@ class AtomicCommit:
         limits: Limits | None = None,
     ) -> None:
         limits = limits or Limits.from_environment()
-        self.service, self._app_name, self._reads = service, app_name, reads(engine)
+        self.service, self._app_name, self._reads = service, app_name, autocommit(engine)
         self.messages = Messages(celery, app_name, service, limits.message_lifetime)
         self.participant = Participant(engine, limits, self.messages.result_of)
         self.coordinator = Coordinator(engine, self.messages, kinds, limits)
@@ -73,8 +73,8 @@ class AtomicCommit:
         A committed one is then given a moment more, until every participant has answered, so that a client who reads
         the other services after a yes finds what was decided. The decision stands whether or not they answer in time.
         """
-        self._watch.wait(transaction, seconds, _READ_YOUR_WRITES)
-        return self.coordinator.read(transaction)
+        seen = self._watch.wait(transaction, seconds, _READ_YOUR_WRITES)
+        return seen or self.coordinator.read(transaction)
 
     def find(self, transaction: UUID) -> TransactionRecord | None:
         """The transaction, if this service coordinates it."""
@@ -106,7 +106,8 @@ class AtomicCommit:
     def _register_coordinator(self, celery: Celery) -> None:
         def decide(handed_on: HandedOn, transaction: str, attempt: int) -> str:
             with told_apart():
-                self.coordinator.decide(UUID(transaction), attempt, handed_on)
+                if self.coordinator.decide(UUID(transaction), attempt, handed_on) is Outcome.COMMIT:
+                    return str(State.COMMITTED)
                 return str(self.coordinator.read(UUID(transaction)).state)
 
         def review(transaction: str, attempt: int) -> None:

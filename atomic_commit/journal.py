@@ -17,15 +17,15 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from atomic_commit.records import (
-    BranchRecord,
     IdempotencyKey,
     Outcome,
     State,
     TransactionRecord,
-    branch_record,
+    new_branch,
     of_attempt,
     read_all,
     transaction_record,
+    with_time,
 )
 from atomic_commit.schema import transaction_branches as branches_table
 from atomic_commit.schema import transactions as table
@@ -45,12 +45,6 @@ _PROGRESS: dict[str, Any] = {"looks": 0, "failures": 0, "quarantined_at": None}
 # ---- begin and dispatch
 
 
-def take_turn(session: Session, kind: str, attempts_at_once: int) -> bool:
-    """Whether a transaction of this kind may go at once, by itself: nobody else waits, fewer attempts than this are
-    under way, and nobody is forming one right now. A yes holds until the local transaction ends."""
-    return bool(session.scalar(_TAKE_TURN, _turn(kind, attempts_at_once)))
-
-
 def insert_transaction(
     session: Session,
     transaction: UUID,
@@ -58,31 +52,44 @@ def insert_transaction(
     values: dict[str, Any],
     key: IdempotencyKey | None,
     *,
+    attempts_at_once: int,
+    task_ids: Mapping[str, str],
     deadline: float,
     patience: float,
     look_after: float,
-    waits: bool = False,
 ) -> TransactionRecord:
-    """Record an accepted transaction. It waits for an attempt, or leads its first one, which is dispatched (the caller
-    publishes right after its commit; if it dies before, the silence is noticed). Raises IntegrityError where the
-    idempotency key is taken."""
+    """Record an accepted transaction. It leads its first attempt, which is dispatched (the caller publishes right after
+    its commit; if it dies before, the silence is noticed), with these branches (name → task id, in order); or it waits.
+
+    It goes at once, by itself, if nobody else of its kind waits, fewer attempts than `attempts_at_once` are under way,
+    and nobody is forming one right now. That it does holds until the local transaction ends. Raises IntegrityError
+    where the idempotency key is taken.
+    """
     row = session.execute(
-        _INSERT,
+        _ACCEPT,
         {
+            **_turn(kind, attempts_at_once),
             "id": transaction,
-            "kind": kind,
-            "waits": waits,
-            "values": values,
-            "seconds_to_deadline": deadline,
-            "seconds_of_patience": patience,
-            "seconds_to_look": look_after,
-            "idempotency_caller": key.caller if key else None,
-            "idempotency_route": key.route if key else None,
+            "values": json.dumps(values),
+            "deadline": deadline,
+            "patience": patience,
+            "look_after": look_after,
+            "caller": key.caller if key else None,
+            "route": key.route if key else None,
             "idempotency_key": key.key if key else None,
             "fingerprint": key.fingerprint if key else None,
+            "names": list(task_ids),
+            "task_ids": list(task_ids.values()),
         },
     )
-    return transaction_record(row.mappings().one(), ())
+    accepted = row.mappings().one()
+    if accepted["begun_at"] is None:
+        return transaction_record(accepted, ())
+    begun = (
+        new_branch(transaction, 1, name, position, task_id, accepted["begun_at"])
+        for position, (name, task_id) in enumerate(task_ids.items())
+    )
+    return transaction_record(accepted, tuple(begun))
 
 
 def take_place(session: Session, transaction: UUID, kind: str) -> bool:
@@ -109,27 +116,12 @@ def take_place(session: Session, transaction: UUID, kind: str) -> bool:
     )
 
 
-def insert_branches(
-    session: Session, transaction: UUID, attempt: int, task_ids: Mapping[str, str]
-) -> tuple[BranchRecord, ...]:
+def insert_branches(session: Session, leader: UUID, attempt: int, task_ids: Mapping[str, str]) -> None:
     """Record the branches of an attempt (name → task id, in order)."""
-    rows = session.execute(
-        insert(branches_table)
-        .values(
-            [
-                {
-                    "transaction_id": transaction,
-                    "attempt": attempt,
-                    "name": name,
-                    "position": position,
-                    "task_id": task_id,
-                }
-                for position, (name, task_id) in enumerate(task_ids.items())
-            ]
-        )
-        .returning(branches_table)
+    session.execute(
+        _INSERT_BRANCHES,
+        {"leader": leader, "attempt": attempt, "names": list(task_ids), "task_ids": list(task_ids.values())},
     )
-    return tuple(sorted(map(branch_record, rows.mappings()), key=lambda branch: branch.position))
 
 
 def somebody_may_go(session: Session, kind: str, attempts_at_once: int) -> bool:
@@ -161,18 +153,7 @@ def claim_waiting(session: Session, kind: str, attempts_at_once: int, size: int)
         return []
     if not session.scalar(_MAY_GO, {"kind": kind, "at_once": attempts_at_once}):
         return []
-    of_its_last_attempt = sa.or_(
-        branches_table.c.transaction_id == table.c.id,
-        sa.and_(branches_table.c.transaction_id == table.c.leader, branches_table.c.attempt == table.c.leader_attempt),
-    )
-    statement = (
-        select(table)
-        .where(table.c.kind == kind, *_WAITS, ~sa.exists(select(1).where(of_its_last_attempt, *_OWED)))
-        .order_by(table.c.waits_until)
-        .limit(size)
-        .with_for_update(skip_locked=True)
-    )
-    found = read_all(session, statement)
+    found = read_all(session, _WAITING, {"kind": kind, "size": size})
     if found and found[0].alone:
         return found[:1]
     return [record for record in found if not record.alone]
@@ -192,22 +173,16 @@ def start_attempt(
     time before is not their fault.
     """
     leader, number = members[0].id, members[0].attempt
-    follows = table.c.id != leader
     session.execute(
-        update(table)
-        .where(table.c.id.in_([member.id for member in members]))
-        .values(
-            leader=sa.case((follows, sa.cast(leader, table.c.leader.type))),
-            leader_attempt=sa.case((follows, number)),
-            waits_until=None,
-            dispatched=True,
-            patience_until=_in(patience),
-            deadline=sa.case(
-                (table.c.attempt == 1, func.greatest(table.c.deadline, _in(time_left))), else_=table.c.deadline
-            ),
-            next_look_at=sa.case((~follows, _in(look_after))),
-            **_PROGRESS,
-        )
+        _START,
+        {
+            "leading": leader,
+            "number": number,
+            "members": [member.id for member in members],
+            "patience": patience,
+            "look_after": look_after,
+            "time_left": time_left,
+        },
     )
     return leader, number
 
@@ -241,8 +216,7 @@ def mark_unpublished(session: Session, leader: UUID, number: int, pause: float) 
 def hold_attempt(session: Session, leader: UUID, number: int) -> set[UUID]:
     """Lock the members of an undecided attempt, in the order of their ids: two deciders would else wait for each other
     in a circle. Returns them."""
-    statement = select(table.c.id).where(of_attempt(leader, number)).order_by(table.c.id).with_for_update()
-    return set(session.scalars(statement))
+    return set(session.scalars(_HOLD, {"leading": leader, "number": number}))
 
 
 def record_decision(
@@ -260,17 +234,18 @@ def record_decision(
     follow it, every other decider finds the rows changed, and nobody decides twice. With the local changes in the same
     local transaction, its commit is the commit point.
     """
-    return _changed(
-        session,
-        _of_these(leader, number, members).values(
-            state=state,
-            cause=cause,
-            decided_at=_now,
-            next_look_at=_for_leaders(look_after),
-            dispatched=True,
-            **_PROGRESS,
-        ),
+    met = session.scalars(
+        _DECIDE,
+        {
+            "leading": leader,
+            "number": number,
+            "members": list(members),
+            "new_state": state,
+            "new_cause": cause,
+            "look_after": look_after,
+        },
     )
+    return set(met)
 
 
 def record_results(session: Session, results: Mapping[UUID, dict[str, Any]]) -> None:
@@ -302,7 +277,9 @@ def record_retry(
     """
     return _changed(
         session,
-        _of_these(leader, number, members).values(
+        update(table)
+        .where(of_attempt(leader, number), table.c.id.in_(members))
+        .values(
             attempt=table.c.attempt + 1,
             failed_attempts=table.c.failed_attempts + int(failed),
             silent_attempts=table.c.silent_attempts + int(silent),
@@ -320,12 +297,12 @@ def record_outcomes(
     session: Session, transaction: UUID, attempt: int, outcome: Outcome, ballots: Sequence[Ballot]
 ) -> None:
     """Write down what every branch of the attempt voted and what it is told: every branch, whatever it voted."""
-    changes: dict[str, Any] = {"outcome": outcome, "decided_at": _now}
-    if ballots:
-        by_name = branches_table.c.name
-        changes["vote"] = sa.case({b.branch: str(b.vote) for b in ballots}, value=by_name, else_=None)
-        changes["status"] = sa.case({b.branch: b.status for b in ballots}, value=by_name, else_=None)
-    session.execute(update(branches_table).where(_attempt(transaction, attempt)).values(changes))
+    told = {
+        "names": [ballot.branch for ballot in ballots],
+        "votes": [str(ballot.vote) for ballot in ballots],
+        "statuses": [ballot.status for ballot in ballots],
+    }
+    session.execute(_TELL, {"leader": transaction, "attempt": attempt, "outcome": outcome, **told})
 
 
 # ---- settle
@@ -337,41 +314,14 @@ def record_settled_branch(session: Session, transaction: UUID, attempt: int, nam
     Locks the transaction's row first: of two answers that arrive at once, each would otherwise miss the other's
     uncommitted one, and neither would be the last.
     """
-    session.execute(select(table.c.id).where(table.c.id == transaction).with_for_update())
-    session.execute(
-        update(branches_table)
-        .where(
-            _attempt(transaction, attempt),
-            branches_table.c.name == name,
-            branches_table.c.outcome.is_not(None),
-            branches_table.c.settled_at.is_(None),
-        )
-        .values(settled_at=_now)
-    )
+    session.execute(_ANSWERED, {"leader": transaction, "attempt": attempt, "name": name})
 
 
 def record_settled(session: Session, leader: UUID) -> str | None:
     """Settle whoever was decided in the last attempt that `leader` led, once its participants have all answered; they
     are then out of recovery's sight. Returns the kind of those who were in it and are to go into another one, which
     they may do now, if there are any."""
-    owed = select(1).where(branches_table.c.transaction_id == leader, *_OWED)
-    decided = table.c.state != State.PREPARING
-    settled = session.execute(
-        update(table)
-        .where(
-            sa.or_(sa.and_(table.c.id == leader, table.c.leader.is_(None)), table.c.leader == leader),
-            table.c.settled_at.is_(None),
-            sa.or_(decided, table.c.waits_until.is_not(None)),
-            ~sa.exists(owed),
-        )
-        .values(
-            settled_at=sa.case((decided, _now)),
-            next_look_at=None,
-            error=None,
-            quarantined_at=sa.case((decided, None), else_=table.c.quarantined_at),
-        )
-        .returning(table.c.state, table.c.kind)
-    ).all()
+    settled = session.execute(_SETTLE, {"leading": leader}).all()
     return next((row.kind for row in settled if row.state == State.PREPARING), None)
 
 
@@ -478,37 +428,32 @@ _UNDER_WAY = (
 )
 _TURN = sa.text("SELECT pg_try_advisory_xact_lock(:turns, hashtext(:kind))")
 _MAY_GO = sa.text(f"SELECT {_SOMEBODY_WAITS} AND {_UNDER_WAY} < :at_once")
-_TAKE_TURN = sa.text(
-    f"SELECT pg_try_advisory_xact_lock(:turns, hashtext(:kind)) AND NOT {_SOMEBODY_WAITS} AND {_UNDER_WAY} < :at_once"
-)
 
-#: Made once: to put a statement together costs more than to send it.
-_INSERT = (
-    insert(table)
-    .values(
-        state=State.PREPARING,
-        attempt=1,
-        dispatched=~sa.bindparam("waits", type_=sa.Boolean),
-        waits_until=sa.case((sa.bindparam("waits", type_=sa.Boolean), _now)),
-        deadline=_in(sa.bindparam("seconds_to_deadline", type_=sa.Float)),
-        patience_until=_in(sa.bindparam("seconds_of_patience", type_=sa.Float)),
-        next_look_at=sa.case(
-            (~sa.bindparam("waits", type_=sa.Boolean), _in(sa.bindparam("seconds_to_look", type_=sa.Float)))
-        ),
-        **{
-            name: sa.bindparam(name, type_=table.c[name].type)
-            for name in (
-                "id",
-                "kind",
-                "values",
-                "idempotency_caller",
-                "idempotency_route",
-                "idempotency_key",
-                "fingerprint",
-            )
-        },
-    )
-    .returning(table, _now.label("read_at"))
+#: The statements that every transaction needs are made once: to put one together costs more than to send it.
+_ACCEPT = sa.text(
+    "WITH turn AS MATERIALIZED ("
+    "  SELECT pg_try_advisory_xact_lock(:turns, hashtext(:kind))"
+    f"   AND NOT {_SOMEBODY_WAITS} AND {_UNDER_WAY} < :at_once AS goes"
+    "), accepted AS ("
+    "  INSERT INTO transactions (id, kind, state, attempt, dispatched, waits_until, values, deadline, patience_until,"
+    "   next_look_at, idempotency_caller, idempotency_route, idempotency_key, fingerprint)"
+    "  SELECT :id, :kind, 'preparing', 1, goes, CASE WHEN NOT goes THEN clock_timestamp() END, CAST(:values AS json),"
+    "   clock_timestamp() + make_interval(secs => :deadline), clock_timestamp() + make_interval(secs => :patience),"
+    "   CASE WHEN goes THEN clock_timestamp() + make_interval(secs => :look_after) END,"
+    "   :caller, :route, :idempotency_key, :fingerprint"
+    "  FROM turn RETURNING *"
+    "), begun AS ("
+    "  INSERT INTO transaction_branches (transaction_id, attempt, name, position, task_id)"
+    "  SELECT id, 1, branch.name, branch.position - 1, branch.task_id FROM accepted,"
+    "   unnest(CAST(:names AS text[]), CAST(:task_ids AS text[])) WITH ORDINALITY AS branch (name, task_id, position)"
+    "  WHERE waits_until IS NULL RETURNING dispatched_at"
+    ") SELECT *, (SELECT min(dispatched_at) FROM begun) AS begun_at, clock_timestamp() AS read_at FROM accepted"
+).columns(*table.c, *(sa.column(name, sa.DateTime(timezone=True)) for name in ("begun_at", "read_at")))
+
+_INSERT_BRANCHES = sa.text(
+    "INSERT INTO transaction_branches (transaction_id, attempt, name, position, task_id)"
+    " SELECT :leader, :attempt, branch.name, branch.position - 1, branch.task_id FROM"
+    " unnest(CAST(:names AS text[]), CAST(:task_ids AS text[])) WITH ORDINALITY AS branch (name, task_id, position)"
 )
 
 #: From one kind to the next by the index, past however many wait of each
@@ -545,10 +490,6 @@ def _for_leaders(seconds: float) -> Any:
     return sa.case((table.c.leader.is_(None), _in(seconds)))
 
 
-def _of_these(leader: UUID, number: int, members: Sequence[UUID]) -> Any:
-    return update(table).where(of_attempt(leader, number), table.c.id.in_(members))
-
-
 def _with_others(transaction: UUID) -> Any:
     """The condition that a row is this transaction's, or of one that is or was last in the same attempt."""
     leader = select(func.coalesce(table.c.leader, table.c.id)).where(table.c.id == transaction).scalar_subquery()
@@ -562,3 +503,98 @@ def _attempt(leader: UUID, number: int) -> Any:
 def _changed(session: Session, statement: Any) -> set[UUID]:
     """The rows that the conditional update met."""
     return set(session.scalars(statement.returning(table.c.id)))
+
+
+# ---- made once (see _ACCEPT)
+
+_leading = sa.bindparam("leading", type_=table.c.id.type)
+_number = sa.bindparam("number", type_=sa.Integer)
+_follows = table.c.id != _leading
+_is_member = table.c.id == sa.any_(sa.bindparam("members", type_=sa.ARRAY(table.c.id.type)))
+
+
+def _seconds(name: str) -> Any:
+    return sa.bindparam(name, type_=sa.Float)
+
+
+_of_its_last_attempt = sa.or_(
+    branches_table.c.transaction_id == table.c.id,
+    sa.and_(branches_table.c.transaction_id == table.c.leader, branches_table.c.attempt == table.c.leader_attempt),
+)
+_WAITING = with_time(
+    select(table)
+    .where(table.c.kind == sa.bindparam("kind"), *_WAITS, ~sa.exists(select(1).where(_of_its_last_attempt, *_OWED)))
+    .order_by(table.c.waits_until)
+    .limit(sa.bindparam("size", type_=sa.Integer))
+    .with_for_update(skip_locked=True)
+)
+
+_START = (
+    update(table)
+    .where(_is_member)
+    .values(
+        leader=sa.case((_follows, _leading)),
+        leader_attempt=sa.case((_follows, _number)),
+        waits_until=None,
+        dispatched=True,
+        patience_until=_in(_seconds("patience")),
+        deadline=sa.case(
+            (table.c.attempt == 1, func.greatest(table.c.deadline, _in(_seconds("time_left")))),
+            else_=table.c.deadline,
+        ),
+        next_look_at=sa.case((~_follows, _in(_seconds("look_after")))),
+        **_PROGRESS,
+    )
+)
+
+_HOLD = select(table.c.id).where(of_attempt(_leading, _number)).order_by(table.c.id).with_for_update()
+
+_DECIDE = (
+    update(table)
+    .where(of_attempt(_leading, _number), _is_member)
+    .values(
+        state=sa.bindparam("new_state"),
+        cause=sa.bindparam("new_cause", type_=table.c.cause.type),
+        decided_at=_now,
+        next_look_at=_for_leaders(_seconds("look_after")),
+        dispatched=True,
+        **_PROGRESS,
+    )
+    .returning(table.c.id)
+)
+
+_BALLOT = (
+    "unnest(CAST(:names AS text[]), CAST(:votes AS text[]), CAST(:statuses AS text[])) AS ballot (name, vote, status)"
+    " WHERE ballot.name = transaction_branches.name"
+)
+_TELL = sa.text(
+    "UPDATE transaction_branches SET outcome = :outcome, decided_at = clock_timestamp(),"
+    f" vote = (SELECT ballot.vote FROM {_BALLOT}), status = (SELECT ballot.status FROM {_BALLOT})"
+    " WHERE transaction_id = :leader AND attempt = :attempt"
+)
+
+_ANSWERED = sa.text(
+    # The lock comes first: the statement after this one sees what whoever held it has committed.
+    "WITH held AS MATERIALIZED (SELECT id FROM transactions WHERE id = :leader FOR UPDATE)"
+    " UPDATE transaction_branches SET settled_at = clock_timestamp() FROM held"
+    " WHERE transaction_id = held.id AND attempt = :attempt AND name = :name"
+    " AND outcome IS NOT NULL AND settled_at IS NULL"
+)
+
+_decided = table.c.state != State.PREPARING
+_SETTLE = (
+    update(table)
+    .where(
+        sa.or_(sa.and_(table.c.id == _leading, table.c.leader.is_(None)), table.c.leader == _leading),
+        table.c.settled_at.is_(None),
+        sa.or_(_decided, table.c.waits_until.is_not(None)),
+        ~sa.exists(select(1).where(branches_table.c.transaction_id == _leading, *_OWED)),
+    )
+    .values(
+        settled_at=sa.case((_decided, _now)),
+        next_look_at=None,
+        error=None,
+        quarantined_at=sa.case((_decided, None), else_=table.c.quarantined_at),
+    )
+    .returning(table.c.state, table.c.kind)
+)

@@ -44,12 +44,12 @@ def run_members(session: Session, branch: BranchDeclaration, members: Mapping[st
 
 def _all_or_nobody(session: Session, branch: BranchDeclaration, members: Mapping[str, Values]) -> dict[str, Values]:
     """What nearly always happens, with one savepoint for all."""
-    added = {}
     with session.begin_nested():
+        at_once = branch.call_together(session, list(members.values()))
+        if at_once is not None:
+            return dict(zip(members, at_once, strict=True))
         branch.lock(session, list(members.values()))
-        for member, values in members.items():
-            added[member] = _called(session, branch, values)
-    return added
+        return {member: _called(session, branch, values) for member, values in members.items()}
 
 
 def _one_by_one(session: Session, branch: BranchDeclaration, members: Mapping[str, Values]) -> Run:

@@ -23,7 +23,7 @@ from sqlalchemy.event import listen
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, SessionTransaction
 
-from atomic_commit.database import run_outside_transaction, told_apart
+from atomic_commit.database import autocommit, run_outside_transaction, told_apart
 from atomic_commit.declare import BranchDeclaration, Values
 from atomic_commit.errors import (
     LOCK_NOT_AVAILABLE,
@@ -92,6 +92,7 @@ class Participant:
     def __init__(self, engine: Engine, limits: Limits, earlier_result: Callable[[Gid], HandedOn | None]) -> None:
         """`earlier_result(gid)`: what a first run of the branch's task stored in the result backend, or None."""
         self._engine, self._limits, self._earlier_result = engine, limits, earlier_result
+        self._autocommit = autocommit(engine)
 
     def prepare(self, gid: Gid, branch: BranchDeclaration, handed_on: HandedOn) -> HandedOn:
         """Run the branch's function for every transaction of the attempt in one local transaction, and prepare it.
@@ -103,7 +104,7 @@ class Participant:
         can break after the server prepared): the coordinator rolls back every branch after every no, and the sweep
         repeats that until it is answered.
         """
-        with told_apart(), _own_transaction(self._engine) as session:
+        with told_apart(), _own_transaction(self._autocommit) as session:
             reach("prepare.before_branch_row", session)
             try:
                 self._begin(session, gid)
@@ -135,7 +136,7 @@ class Participant:
         if no.cause is not Cause.REFUSED:
             return no.as_cause()
         try:
-            with told_apart(), _own_transaction(self._engine) as session:
+            with told_apart(), _own_transaction(self._autocommit) as session:
                 session.connection().exec_driver_sql("BEGIN")
                 session.info["branch_runs"] = True
                 branch.call(session, values)
@@ -151,7 +152,7 @@ class Participant:
         """
         reach("commit.before_commit_prepared")
         try:
-            run_outside_transaction(self._engine, "COMMIT PREPARED :gid", gid=str(gid))
+            run_outside_transaction(self._autocommit, "COMMIT PREPARED :gid", gid=str(gid))
         except DBAPIError as error:
             self._unless_gone(error)
             return self._answer_without_prepared(gid, Answer.COMMITTED, self._branch_row(gid))
@@ -206,12 +207,12 @@ class Participant:
     def _is_prepared(self, gid: Gid) -> bool:
         """Whether the branch is prepared right now. Asked first, because most rollbacks meet nothing, and each useless
         ROLLBACK PREPARED would be an ERROR in the server's log."""
-        with self._engine.connect() as connection:
+        with self._autocommit.connect() as connection:
             return bool(connection.execute(_SELECT_PREPARED, {"gid": str(gid)}).scalar())
 
     def _rollback_prepared(self, gid: Gid) -> None:
         try:
-            run_outside_transaction(self._engine, "ROLLBACK PREPARED :gid", gid=str(gid))
+            run_outside_transaction(self._autocommit, "ROLLBACK PREPARED :gid", gid=str(gid))
         except DBAPIError as error:
             self._unless_gone(error)
 
@@ -233,7 +234,7 @@ class Participant:
 
     def _branch_row(self, gid: Gid) -> str | None:
         """The kind of the committed branch row, in a snapshot taken after the prepared transaction was seen gone."""
-        with self._engine.connect() as connection:
+        with self._autocommit.connect() as connection:
             return connection.execute(_SELECT_BRANCH_ROW, _key(gid)).scalar()
 
     def _answer_without_prepared(self, gid: Gid, wanted: Answer, row: str | None) -> Answer:
@@ -247,23 +248,22 @@ class Participant:
 
 @contextmanager
 def _own_transaction(engine: Engine) -> Iterator[Session]:
-    """A session whose transaction is begun and ended by statements of ours, behind the driver's back.
+    """A session whose transaction is begun and ended by statements of ours, behind the driver's back. (`engine` is in
+    ``autocommit``.)
 
     PREPARE TRANSACTION ends the transaction on the server, which psycopg2 does not notice: believing itself inside one,
     it would run the connection's next statement outside any. In autocommit mode it believes nothing. Whatever leaves
     the block by an exception is rolled back; a connection that can't be is thrown away.
     """
-    with engine.connect() as connection:
-        connection.execution_options(isolation_level="AUTOCOMMIT")
-        with Session(connection) as session:
-            listen(session, "after_soft_rollback", _refuse_to_go_on)
-            try:
-                yield session
-            except BaseException:
-                _roll_back(connection)
-                raise
-            if _in_transaction(connection):
-                _roll_back(connection)
+    with engine.connect() as connection, Session(connection) as session:
+        listen(session, "after_soft_rollback", _refuse_to_go_on)
+        try:
+            yield session
+        except BaseException:
+            _roll_back(connection)
+            raise
+        if _in_transaction(connection):
+            _roll_back(connection)
 
 
 def _refuse_to_go_on(session: Session, ended: SessionTransaction) -> None:

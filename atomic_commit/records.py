@@ -178,7 +178,7 @@ class Attempt:
         return f"{self.leader}, attempt {self.number}{others}"
 
 
-def of_attempt(leader: UUID, number: int) -> sa.ColumnElement[bool]:
+def of_attempt(leader: Any, number: Any) -> sa.ColumnElement[bool]:
     """The condition that a row of the transactions table is undecided and part of this attempt."""
     leads = sa.and_(table.c.id == leader, table.c.leader.is_(None), table.c.attempt == number)
     follows = sa.and_(table.c.leader == leader, table.c.leader_attempt == number, table.c.settled_at.is_(None))
@@ -187,8 +187,7 @@ def of_attempt(leader: UUID, number: int) -> sa.ColumnElement[bool]:
 
 def read_attempt(session: Session, leader: UUID, number: int) -> Attempt | None:
     """The attempt with its members, the oldest first (so they are served), or None if it is over."""
-    oldest_first = table.c.created_at, table.c.id
-    members = read_all(session, select(table).where(of_attempt(leader, number)).order_by(*oldest_first))
+    members = read_all(session, _ATTEMPT, {"leading": leader, "number": number})
     return attempt_of(members) if members else None
 
 
@@ -200,27 +199,37 @@ def attempt_of(members: Sequence[TransactionRecord]) -> Attempt:
 
 def read(session: Session, transaction: UUID) -> TransactionRecord | None:
     """The transaction with its branches, or None."""
-    found = _with_branches(session, session.execute(_ONE, {"id": transaction}).mappings().all())
+    found = read_many(session, [transaction])
     return found[0] if found else None
 
 
 def read_by_key(session: Session, key: IdempotencyKey) -> TransactionRecord | None:
     """The transaction that was accepted under this idempotency key, or None."""
-    found = read_all(
-        session,
-        select(table).where(
-            table.c.idempotency_caller == key.caller,
-            table.c.idempotency_route == key.route,
-            table.c.idempotency_key == key.key,
-        ),
+    statement = select(table).where(
+        table.c.idempotency_caller == key.caller,
+        table.c.idempotency_route == key.route,
+        table.c.idempotency_key == key.key,
     )
+    found = read_all(session, with_time(statement))
     return found[0] if found else None
 
 
-def read_all(session: Session, statement: sa.Select[Any]) -> list[TransactionRecord]:
-    """The transactions that `statement` (a select of the transactions table) finds, each with its branches."""
-    rows = session.execute(statement.add_columns(func.clock_timestamp().label("read_at")))
-    return _with_branches(session, rows.mappings().all())
+def read_many(session: Session, ids: Sequence[UUID]) -> list[TransactionRecord]:
+    """Those of `ids` that there are, each with its branches."""
+    return read_all(session, _MANY, {"ids": list(ids)})
+
+
+def read_all(
+    session: Session, statement: sa.Select[Any], parameters: Mapping[str, Any] | None = None
+) -> list[TransactionRecord]:
+    """The transactions that `statement` (a select of the transactions table, ``with_time``) finds, each with its
+    branches."""
+    return _with_branches(session, session.execute(statement, parameters).mappings().all())
+
+
+def with_time(statement: sa.Select[Any]) -> sa.Select[Any]:
+    """A select of the transactions table that also says when it was read, by the database's clock."""
+    return statement.add_columns(func.clock_timestamp().label("read_at"))
 
 
 def _with_branches(session: Session, found: Sequence[sa.RowMapping]) -> list[TransactionRecord]:
@@ -239,7 +248,7 @@ def not_settled(
     table and was accepted more than `older_than` seconds ago."""
     old_enough = table.c.created_at <= func.now() - func.make_interval(0, 0, 0, 0, 0, 0, older_than)
     statement = select(table).where(table.c.settled_at.is_(None), old_enough, *conditions)
-    return read_all(session, statement.order_by(table.c.created_at, table.c.id).limit(limit))
+    return read_all(session, with_time(statement.order_by(table.c.created_at, table.c.id).limit(limit)))
 
 
 def decided_among(session: Session, ids: Sequence[UUID]) -> dict[UUID, bool]:
@@ -249,7 +258,13 @@ def decided_among(session: Session, ids: Sequence[UUID]) -> dict[UUID, bool]:
 
 
 #: Made once: to put a statement together costs more than to send it.
-_ONE = select(table, func.clock_timestamp().label("read_at")).where(table.c.id == sa.bindparam("id"))
+_MANY = with_time(select(table).where(table.c.id == sa.any_(sa.bindparam("ids", type_=sa.ARRAY(table.c.id.type)))))
+_oldest_first = table.c.created_at, table.c.id
+_ATTEMPT = with_time(
+    select(table)
+    .where(of_attempt(sa.bindparam("leading", type_=table.c.id.type), sa.bindparam("number", type_=sa.Integer)))
+    .order_by(*_oldest_first)
+)
 _BRANCHES = (
     select(branches_table)
     .where(branches_table.c.transaction_id == sa.any_(sa.bindparam("leaders", type_=sa.ARRAY(table.c.id.type))))
@@ -270,12 +285,22 @@ def _branches_of(row: sa.RowMapping, branches: Mapping[UUID, list[BranchRecord]]
 
 def transaction_record(row: sa.RowMapping, branches: Sequence[BranchRecord]) -> TransactionRecord:
     """The record of a row of the transactions table, which has the time as ``read_at`` besides."""
-    names = TransactionRecord.__dataclass_fields__.keys() - {"branches", "state"}
-    return TransactionRecord(**{name: row[name] for name in names}, state=State(row["state"]), branches=tuple(branches))
+    return TransactionRecord(
+        **{name: row[name] for name in _OF_TRANSACTION}, state=State(row["state"]), branches=tuple(branches)
+    )
 
 
 def branch_record(row: sa.RowMapping) -> BranchRecord:
-    names = BranchRecord.__dataclass_fields__.keys() - {"outcome"}
+    """The record of a row of the branches table."""
     return BranchRecord(
-        **{name: row[name] for name in names}, outcome=Outcome(row["outcome"]) if row["outcome"] else None
+        **{name: row[name] for name in _OF_BRANCH}, outcome=Outcome(row["outcome"]) if row["outcome"] else None
     )
+
+
+def new_branch(leader: UUID, attempt: int, name: str, position: int, task_id: str, at: datetime) -> BranchRecord:
+    """A branch that was recorded at that time and has not voted yet."""
+    return BranchRecord(leader, name, attempt, position, task_id, at, None, None, None, None, None)
+
+
+_OF_TRANSACTION = TransactionRecord.__dataclass_fields__.keys() - {"branches", "state"}
+_OF_BRANCH = BranchRecord.__dataclass_fields__.keys() - {"outcome"}

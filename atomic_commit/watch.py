@@ -18,7 +18,8 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from atomic_commit import records
-from atomic_commit.database import reads
+from atomic_commit.database import autocommit
+from atomic_commit.records import TransactionRecord
 
 log = logging.getLogger(__name__)
 
@@ -33,15 +34,15 @@ class DecisionWatch:
     """Wakes whoever waits for a transaction's decision, and for what follows from it."""
 
     def __init__(self, engine: Engine) -> None:
-        self._reads = reads(engine)
+        self._reads = autocommit(engine)
         self._lock = threading.Condition()
         self._waiting: dict[UUID, list[_Waiter]] = {}
         self._youngest = 0.0
         self._thread: threading.Thread | None = None
 
-    def wait(self, transaction: UUID, seconds: float, moment: float) -> None:
-        """Return when the transaction is aborted; when it is committed and every participant has answered, or `moment`
-        seconds after it was seen committed; or after `seconds`. The caller reads the row to know which."""
+    def wait(self, transaction: UUID, seconds: float, moment: float) -> TransactionRecord | None:
+        """Return the transaction when it is aborted; when it is committed and every participant has answered, or
+        `moment` seconds after it was seen committed. None after `seconds`: the caller reads how far it is."""
         waiter = _Waiter(moment)
         with self._lock:
             self._waiting.setdefault(transaction, []).append(waiter)
@@ -53,6 +54,7 @@ class DecisionWatch:
         waiter.event.wait(seconds)
         with self._lock:
             self._forget(transaction, waiter)
+        return waiter.record
 
     def _run(self) -> None:
         while True:
@@ -74,12 +76,14 @@ class DecisionWatch:
     def _wake(self, asked: list[UUID]) -> None:
         with Session(self._reads) as session:
             decided = records.decided_among(session, asked)
+            with self._lock:
+                go = {id for id, over in decided.items() for w in self._waiting.get(id, ()) if over or w.has_waited()}
+            found = records.read_many(session, list(go)) if go else []
         with self._lock:
-            for transaction, over in decided.items():
-                for waiter in list(self._waiting.get(transaction, ())):
-                    if over or waiter.has_waited():
-                        waiter.event.set()
-                        self._forget(transaction, waiter)
+            for record in found:
+                for waiter in self._waiting.pop(record.id, ()):
+                    waiter.record = record
+                    waiter.event.set()
 
     def _forget(self, transaction: UUID, waiter: _Waiter) -> None:
         waiters = self._waiting.get(transaction, [])
@@ -95,6 +99,7 @@ class _Waiter:
 
     moment: float
     event: threading.Event = field(default_factory=threading.Event)
+    record: TransactionRecord | None = None
     _decided: float | None = None
 
     def has_waited(self) -> bool:

@@ -150,7 +150,7 @@ def transactions_blueprint(atomic: AtomicCommit, engine: sa.Engine) -> Blueprint
                 args=args,
                 newest_first=True,
             )
-            found = {r.id: r for r in records.read_all(session, sa.select(table).where(table.c.id.in_(ids)))}
+            found = {r.id: r for r in records.read_many(session, ids)}
         response = flask.jsonify([as_json(found[id], atomic) for id in ids])
         response.headers.update(headers)
         return response

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from flask_sqlalchemy import SQLAlchemy
@@ -64,4 +64,9 @@ def quantities_of(orders: Iterable[Order]) -> list[list[int]]:
     for order in orders:
         for line in order.lines:
             held[line.product_id] += line.quantity
+    return in_product_order(held)
+
+
+def in_product_order(held: Mapping[int, int]) -> list[list[int]]:
+    """Pairs of product id and quantity, as they travel in a transaction's values."""
     return [[product_id, quantity] for product_id, quantity in sorted(held.items())]

@@ -8,8 +8,10 @@ commit   insert the order with its lines
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from uuid import UUID
 
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from atomic_commit import TransactionKind, Values
@@ -23,20 +25,36 @@ def begin(session: Session, transaction: UUID, arguments: Values) -> Values:
 
 
 def commit(session: Session, transaction: UUID, values: Values) -> Values:
-    order = Order(user_id=values["user_id"], status="open")
-    order.lines = [
-        OrderLine(position=position, product_id=line["product_id"], quantity=line["quantity"], unit_price=price)
+    return commit_together(session, {transaction: values})[transaction]
+
+
+def commit_together(session: Session, placed: Mapping[UUID, Values]) -> dict[UUID, Values]:
+    new = [{"user_id": values["user_id"], "status": "open"} for values in placed.values()]
+    inserted = session.execute(_INSERT_ORDERS, new).all()
+    lines = [_lines(row.id, values) for row, values in zip(inserted, placed.values(), strict=True)]
+    session.execute(_INSERT_LINES, [line for of_one in lines for line in of_one])
+    orders = [
+        Order(id=row.id, created_at=row.created_at, **columns, lines=[OrderLine(**line) for line in of_one])
+        for row, columns, of_one in zip(inserted, new, lines, strict=True)
+    ]
+    return {transaction: {"order": ORDER.dump(order)} for transaction, order in zip(placed, orders, strict=True)}
+
+
+def _lines(order_id: int, values: Values) -> list[dict[str, int]]:
+    return [
+        {"order_id": order_id, "position": position, **line, "unit_price": price}
         for position, (line, price) in enumerate(zip(values["lines"], values["prices"], strict=True))
     ]
-    session.add(order)
-    session.flush()
-    session.refresh(order)
-    return {"order": ORDER.dump(order)}
 
+
+#: Made once: to put a statement together costs more than to send it.
+_INSERT_ORDERS = insert(Order.__table__).returning(Order.id, Order.created_at, sort_by_parameter_order=True)
+_INSERT_LINES = insert(OrderLine.__table__)
 
 place_order = TransactionKind(
     name="place_order",
     begin=begin,
     branches=(USERS_HOLD_ACTIVE_USER, PRODUCTS_TAKE_STOCK),
     commit=commit,
+    commit_together=commit_together,
 )

@@ -1,14 +1,18 @@
-"""What the products service does in transactions that other services start."""
+"""What the products service does in transactions that other services start.
+
+Each branch works on any number of requests with the same two statements: lock all products and look, then change them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import ARRAY, Integer, bindparam, column, func, select, update
 from sqlalchemy.orm import Session
 
 from atomic_commit import Branches, Refused, Values
-from products_service.models import Product
+from products_service.models import Product, room
 
 branches = Branches("products")
 
@@ -19,36 +23,31 @@ def take_stock(session: Session, lines: list[dict[str, int]]) -> Values:
 
     Refuses a product that is unknown or has too little stock.
     """
-    products = _locked(session, (line["product_id"] for line in lines))
-    for number, line in enumerate(lines):
-        product = products.get(line["product_id"])
-        if product is None:
-            raise Refused("unknown_product", f"There is no product {line['product_id']}.", f"lines.{number}.product_id")
-        if product.stock < line["quantity"]:
-            raise Refused(
-                "insufficient_stock",
-                f"Product {product.id} has {product.stock} in stock, {line['quantity']} were ordered.",
-                f"lines.{number}.quantity",
-            )
-        product.stock -= line["quantity"]
-    return {"prices": [products[line["product_id"]].price for line in lines]}
+    return take_all(session, [lines])[0]
+
+
+@branches.together(take_stock)
+def take_all(session: Session, lines: list[list[dict[str, int]]]) -> list[Values]:
+    products = _locked(session, (line["product_id"] for of_one in lines for line in of_one))
+    taken = [{"prices": [_take(products, number, line) for number, line in enumerate(of_one)]} for of_one in lines]
+    _write(session, products)
+    return taken
 
 
 @branches.branch
 def restock(session: Session, quantities: list[list[int]]) -> None:
     """Put quantities back: pairs of product id and quantity. Refuses what does not fit into the warehouse."""
-    products = _locked(session, (product_id for product_id, _ in quantities))
-    for product_id, quantity in quantities:
-        product = products.get(product_id)
-        if product is None:
-            raise Refused("unknown_product", f"There is no product {product_id}.")
-        if product.stock + quantity > product.room:
-            raise Refused(
-                "no_room",
-                f"Product {product_id} has {product.stock} of at most {product.room} in stock;"
-                f" {quantity} more do not fit.",
-            )
-        product.stock += quantity
+    restock_all(session, [quantities])
+
+
+@branches.together(restock)
+def restock_all(session: Session, quantities: list[list[list[int]]]) -> list[None]:
+    products = _locked(session, (product_id for of_one in quantities for product_id, _ in of_one))
+    for of_one in quantities:
+        for product_id, quantity in of_one:
+            _put_back(products, product_id, quantity)
+    _write(session, products)
+    return [None] * len(quantities)
 
 
 @branches.locks(take_stock)
@@ -61,8 +60,74 @@ def lock_what_comes_back(session: Session, quantities: list[list[list[int]]]) ->
     _locked(session, (product_id for of_one in quantities for product_id, _ in of_one))
 
 
-def _locked(session: Session, ids: Iterable[int]) -> dict[int, Product]:
+@dataclass
+class _Held:
+    """A product that is locked: what is in stock, at most, and by how much that is to be changed."""
+
+    stock: int
+    room: int
+    price: int
+    change: int = 0
+
+
+def _take(products: dict[int, _Held], number: int, line: dict[str, int]) -> int:
+    """Take what one line orders. Returns the price."""
+    product_id, quantity = line["product_id"], line["quantity"]
+    product = products.get(product_id)
+    if product is None:
+        raise Refused("unknown_product", f"There is no product {product_id}.", f"lines.{number}.product_id")
+    in_stock = product.stock + product.change
+    if in_stock < quantity:
+        raise Refused(
+            "insufficient_stock",
+            f"Product {product_id} has {in_stock} in stock, {quantity} were ordered.",
+            f"lines.{number}.quantity",
+        )
+    product.change -= quantity
+    return product.price
+
+
+def _put_back(products: dict[int, _Held], product_id: int, quantity: int) -> None:
+    product = products.get(product_id)
+    if product is None:
+        raise Refused("unknown_product", f"There is no product {product_id}.")
+    in_stock = product.stock + product.change
+    if in_stock + quantity > product.room:
+        raise Refused(
+            "no_room",
+            f"Product {product_id} has {in_stock} of at most {product.room} in stock; {quantity} more do not fit.",
+        )
+    product.change += quantity
+
+
+#: Made once: to put a statement together costs more than to send it.
+_LOCK = (
+    select(Product.id, Product.stock, Product.capacity, Product.price)
+    .where(Product.id == func.any(bindparam("ids", type_=ARRAY(Integer))))
+    .order_by(Product.id)
+    .with_for_update()
+)
+_changes = (
+    func.unnest(bindparam("ids", type_=ARRAY(Integer)), bindparam("changes", type_=ARRAY(Integer)))
+    .table_valued(column("id", Integer), column("change", Integer), name="changes")
+    .render_derived()
+)
+_WRITE = (
+    update(Product)
+    .where(Product.id == _changes.c.id)
+    .values(stock=Product.stock + _changes.c.change)
+    .execution_options(synchronize_session=False)
+)
+
+
+def _locked(session: Session, ids: Iterable[int]) -> dict[int, _Held]:
     """The products, locked in primary-key order: two transactions that meet do so at the first common product, and
     neither waits for the other in a circle."""
-    statement = select(Product).where(Product.id.in_(sorted(set(ids)))).order_by(Product.id).with_for_update()
-    return {product.id: product for product in session.scalars(statement)}
+    rows = session.execute(_LOCK, {"ids": sorted(set(ids))})
+    return {row.id: _Held(row.stock, room(row.capacity), row.price) for row in rows}
+
+
+def _write(session: Session, products: dict[int, _Held]) -> None:
+    changed = {product_id: product.change for product_id, product in products.items() if product.change}
+    if changed:
+        session.execute(_WRITE, {"ids": list(changed), "changes": list(changed.values())})

@@ -40,5 +40,9 @@ class Product(db.Model):  # type: ignore[name-defined]
 
     @property
     def room(self) -> int:
-        """The most that may be in stock: the capacity, else what the column can count."""
-        return _MOST if self.capacity is None else self.capacity
+        return room(self.capacity)
+
+
+def room(capacity: int | None) -> int:
+    """The most that may be in stock: the capacity, else what the column can count."""
+    return _MOST if capacity is None else capacity

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from uuid import UUID
 
-from sqlalchemy import Select, select
+from sqlalchemy import ARRAY, Integer, Row, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from atomic_commit import Branches, Refused
@@ -20,18 +21,35 @@ def hold_active_user(session: Session, user_id: int) -> None:
     The share lock is kept by the prepared transaction: a removal, which must write the row, waits for it, while other
     orders of the same user share it.
     """
-    user = session.scalar(_shared([user_id]))
-    if user is None:
-        raise Refused("unknown_user", f"There is no user {user_id}.", "user_id")
-    if user.status != "active":
-        raise Refused("user_is_being_removed", f"User {user_id} is being removed.", "user_id", str(user.removed_by))
+    hold_active_users(session, [user_id])
+
+
+@branches.together(hold_active_user)
+def hold_active_users(session: Session, user_id: list[int]) -> list[None]:
+    users = {user.id: user for user in _shared(session, user_id)}
+    for wanted in user_id:
+        user = users.get(wanted)
+        if user is None:
+            raise Refused("unknown_user", f"There is no user {wanted}.", "user_id")
+        if user.status != "active":
+            raise Refused("user_is_being_removed", f"User {wanted} is being removed.", "user_id", str(user.removed_by))
+    return [None] * len(user_id)
 
 
 @branches.locks(hold_active_user)
 def lock_users(session: Session, user_id: list[int]) -> None:
-    session.execute(_shared(user_id))
+    _shared(session, user_id)
 
 
-def _shared(ids: Iterable[int]) -> Select[tuple[User]]:
+#: Made once: to put a statement together costs more than to send it.
+_LOCK = (
+    select(User.id, User.status, User.removed_by)
+    .where(User.id == func.any(bindparam("ids", type_=ARRAY(Integer))))
+    .order_by(User.id)
+    .with_for_update(read=True)
+)
+
+
+def _shared(session: Session, ids: Iterable[int]) -> list[Row[tuple[int, str, UUID | None]]]:
     """The users, share-locked in primary-key order."""
-    return select(User).where(User.id.in_(sorted(set(ids)))).order_by(User.id).with_for_update(read=True)
+    return list(session.execute(_LOCK, {"ids": sorted(set(ids))}))

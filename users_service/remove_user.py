@@ -9,9 +9,10 @@ abort   make the user active again
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from uuid import UUID
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import ARRAY, Integer, Uuid, bindparam, column, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from atomic_commit import Missing, Refused, TransactionKind, Values
@@ -21,6 +22,17 @@ from users_service.models import User
 
 def begin(session: Session, transaction: UUID, arguments: Values) -> Values:
     user_id = arguments["user_id"]
+    if not _mark(session, user_id, transaction):
+        _refuse_unless_active(session, user_id)
+        _mark(session, user_id, transaction)  # it has become active in the meantime, and the row is ours now
+    return {"user_id": user_id}
+
+
+def _mark(session: Session, user_id: int, transaction: UUID) -> bool:
+    return session.execute(_MARK, {"user": user_id, "transaction": transaction}).first() is not None
+
+
+def _refuse_unless_active(session: Session, user_id: int) -> None:
     user = session.scalar(select(User).where(User.id == user_id).with_for_update())
     if user is None:
         raise Missing("unknown_user", f"There is no user {user_id}.")
@@ -30,12 +42,16 @@ def begin(session: Session, transaction: UUID, arguments: Values) -> Values:
             f"User {user_id} is already being removed.",
             transaction=str(user.removed_by),
         )
-    user.status, user.removed_by = "removing", transaction
-    return {"user_id": user_id}
 
 
 def commit(session: Session, transaction: UUID, values: Values) -> None:
-    session.execute(delete(User).where(User.id == values["user_id"], User.removed_by == transaction))
+    commit_together(session, {transaction: values})
+
+
+def commit_together(session: Session, removals: Mapping[UUID, Values]) -> dict[UUID, None]:
+    users = [values["user_id"] for values in removals.values()]
+    session.execute(_REMOVE, {"users": users, "transactions": list(removals)})
+    return dict.fromkeys(removals)
 
 
 def abort(session: Session, transaction: UUID, values: Values) -> None:
@@ -46,10 +62,30 @@ def abort(session: Session, transaction: UUID, values: Values) -> None:
     )
 
 
+#: Made once: to put a statement together costs more than to send it.
+_MARK = (
+    update(User)
+    .where(User.id == bindparam("user"), User.status == "active")
+    .values(status="removing", removed_by=bindparam("transaction"))
+    .returning(User.id)
+    .execution_options(synchronize_session=False)
+)
+_marked = (
+    func.unnest(bindparam("users", type_=ARRAY(Integer)), bindparam("transactions", type_=ARRAY(Uuid)))
+    .table_valued(column("user_id", Integer), column("transaction", Uuid), name="marked")
+    .render_derived()
+)
+_REMOVE = (
+    delete(User)
+    .where(User.id == _marked.c.user_id, User.removed_by == _marked.c.transaction)
+    .execution_options(synchronize_session=False)
+)
+
 remove_user = TransactionKind(
     name="remove_user",
     begin=begin,
     branches=(ORDERS_CANCEL_USER_ORDERS, PRODUCTS_RESTOCK),
     commit=commit,
+    commit_together=commit_together,
     abort=abort,
 )

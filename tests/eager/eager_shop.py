@@ -363,7 +363,8 @@ class Shop:
     def all_stand_in_line(self) -> Iterator[None]:
         """Whoever begins waits, as if all attempts were taken; afterwards nobody has been let go yet."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(journal, "take_turn", lambda *_: False)
+            insert = journal.insert_transaction
+            patch.setattr(journal, "insert_transaction", lambda *a, **k: insert(*a, **{**k, "attempts_at_once": 0}))
             patch.setattr(Attempts, "next", lambda *_: None)
             yield
 

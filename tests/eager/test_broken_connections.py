@@ -15,7 +15,7 @@ from eager_shop import LIMITS, Shop
 from eager_wire import Wire
 
 from atomic_commit import Lost, TransactionRecord
-from atomic_commit.database import engine_options
+from atomic_commit.database import autocommit, engine_options
 from atomic_commit.participant import Answer
 
 before_and_after = pytest.mark.parametrize("reached", [False, True], ids=["before-the-server", "after-the-server"])
@@ -30,6 +30,7 @@ def wire(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     wire = Wire(url.host, url.port)
     engine = sa.create_engine(url.set(host="127.0.0.1", port=wire.port), **engine_options(LIMITS, pool_size=2))
     monkeypatch.setattr(shop.atomic("orders").participant, "_engine", engine)
+    monkeypatch.setattr(shop.atomic("orders").participant, "_autocommit", autocommit(engine))
     yield wire
     engine.dispose()
     wire.close()

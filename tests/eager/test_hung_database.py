@@ -15,7 +15,7 @@ from eager_postgres import database_url
 from psycopg2 import extensions
 
 from atomic_commit import Limits, Lost
-from atomic_commit.database import TRUSTED, engine_options, run_outside_transaction, told_apart
+from atomic_commit.database import TRUSTED, autocommit, engine_options, run_outside_transaction, told_apart
 from embedded.postgres import Postgres
 
 #: Statements may take half a second here, so the client gives up after one and a half.
@@ -78,7 +78,7 @@ def test_a_pooled_connection_that_hangs_costs_one_time_limit_and_is_replaced(eng
             connection.close()  # back into the pool, and it hangs there
             time.sleep(TRUSTED)  # used a moment ago, it would be taken for alive
             began = time.monotonic()
-            run_outside_transaction(engine, "SELECT :gid", gid="on another connection")
+            run_outside_transaction(autocommit(engine), "SELECT :gid", gid="on another connection")
             assert time.monotonic() - began < GIVES_UP_WITHIN
     with engine.connect() as connection:
         assert connection.connection.driver_connection.info.backend_pid != backend

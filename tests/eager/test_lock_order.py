@@ -142,7 +142,7 @@ def test_it_does_so_again_where_it_has_to_find_out_who_says_no(shop: Shop, membe
         def run() -> None:
             session.execute(sa.text("SET lock_timeout = '60s'"))
             with told_apart():
-                run_members(session, replace(declared, locks=lock), {**refused, **members})
+                run_members(session, replace(declared, locks=lock, together=None), {**refused, **members})
 
         holder.execute(sa.text("SELECT 1"))
         branch = threading.Thread(target=run)
@@ -169,7 +169,7 @@ def test_a_lock_that_is_not_to_be_had_is_waited_for_once(shop: Shop, members: di
         Session(shop.engines["products"]) as session,
     ):
         session.execute(sa.text("SET LOCAL lock_timeout = '300ms'"))
-        added, noes = run_members(session, replace(declared, locks=lock), members)
+        added, noes = run_members(session, replace(declared, locks=lock, together=None), members)
     assert waits == ["300ms", "20ms"]
     assert len(added) == 2
     assert [no.cause for no in noes.values()] == [Cause.CONFLICT]

@@ -107,7 +107,7 @@ def test_one_whose_own_change_is_refused_is_not_the_end_of_the_others(
 
     begun = all_placed(shop, *[(user, {teapot: quantity}) for quantity in (1, 2, 3)])
     kinds = shop.atomic("orders").coordinator._kinds
-    monkeypatch.setitem(kinds, "place_order", replace(place_order, commit=commit))
+    monkeypatch.setitem(kinds, "place_order", replace(place_order, commit=commit, commit_together=None))
     shop.dispatch("orders", "place_order")
     shop.recover()
     assert [state for state, _ in ends(shop, "orders", begun)] == ["committed", "aborted", "committed"]

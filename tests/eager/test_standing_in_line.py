@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -64,12 +66,17 @@ def test_two_who_form_attempts_at_the_same_moment_form_no_more_than_are_allowed(
 
 
 def test_of_two_who_begin_at_the_same_moment_one_takes_the_last_turn(shop: Shop) -> None:
+    def waits(session: Session, kind: str) -> bool:
+        return shop.atomic("users").coordinator.attempts.accept(session, uuid4(), kinds[kind], {}, None).waiting
+
+    kinds = {name: replace(remove_user, name=name) for name in ("remove_user", "another_kind")}
     with Session(shop.engines["users"]) as one, Session(shop.engines["users"]) as other:
-        assert journal.take_turn(one, "remove_user", 1)
-        assert not journal.take_turn(other, "remove_user", 1)
-        assert journal.take_turn(other, "another_kind", 1)
+        assert not waits(one, "remove_user")
+        assert waits(other, "remove_user")
+        assert not waits(other, "another_kind")
         one.rollback()
-        assert journal.take_turn(other, "remove_user", 1)
+        other.rollback()
+        assert not waits(other, "remove_user")
 
 
 def test_nobody_overtakes_those_who_stand_in_line(shop: Shop, users: list[int]) -> None:
