@@ -44,25 +44,20 @@ def lock_orders(session: Session, user_id: list[int]) -> None:
     _unfulfilled(session, user_id)
 
 
+_orders, _lines = Order.__table__, OrderLine.__table__
 _ids = bindparam("ids", type_=ARRAY(Integer))
 #: Made once: to put a statement together costs more than to send it.
 _LOCK = (
-    select(Order.id, Order.user_id, Order.status)
+    select(_orders.c.id, _orders.c.user_id, _orders.c.status)
     .where(
-        Order.user_id == func.any(bindparam("users", type_=ARRAY(Integer))), Order.status.in_(("open", "cancelling"))
+        _orders.c.user_id == func.any(bindparam("users", type_=ARRAY(Integer))),
+        _orders.c.status.in_(("open", "cancelling")),
     )
-    .order_by(Order.id)
+    .order_by(_orders.c.id)
     .with_for_update()
 )
-_CANCEL = (
-    update(Order)
-    .where(Order.id == func.any(_ids))
-    .values(status="cancelled")
-    .execution_options(synchronize_session=False)
-)
-_LINES = select(OrderLine.order_id, OrderLine.product_id, OrderLine.quantity).where(
-    OrderLine.order_id == func.any(_ids)
-)
+_CANCEL = update(_orders).where(_orders.c.id == func.any(_ids)).values(status="cancelled")
+_LINES = select(_lines.c.order_id, _lines.c.product_id, _lines.c.quantity).where(_lines.c.order_id == func.any(_ids))
 
 
 def _unfulfilled(session: Session, users: Iterable[int]) -> list[Row[tuple[int, int, str]]]:

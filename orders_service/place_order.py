@@ -47,8 +47,9 @@ def _lines(order_id: int, values: Values) -> list[dict[str, int]]:
     ]
 
 
+_table = Order.__table__
 #: Made once: to put a statement together costs more than to send it.
-_INSERT_ORDERS = insert(Order.__table__).returning(Order.id, Order.created_at, sort_by_parameter_order=True)
+_INSERT_ORDERS = insert(_table).returning(_table.c.id, _table.c.created_at, sort_by_parameter_order=True)
 _INSERT_LINES = insert(OrderLine.__table__)
 
 place_order = TransactionKind(

@@ -100,24 +100,21 @@ def _put_back(products: dict[int, _Held], product_id: int, quantity: int) -> Non
     product.change += quantity
 
 
+_table = Product.__table__
+_ids = bindparam("ids", type_=ARRAY(Integer))
 #: Made once: to put a statement together costs more than to send it.
 _LOCK = (
-    select(Product.id, Product.stock, Product.capacity, Product.price)
-    .where(Product.id == func.any(bindparam("ids", type_=ARRAY(Integer))))
-    .order_by(Product.id)
+    select(_table.c.id, _table.c.stock, _table.c.capacity, _table.c.price)
+    .where(_table.c.id == func.any(_ids))
+    .order_by(_table.c.id)
     .with_for_update()
 )
 _changes = (
-    func.unnest(bindparam("ids", type_=ARRAY(Integer)), bindparam("changes", type_=ARRAY(Integer)))
+    func.unnest(_ids, bindparam("changes", type_=ARRAY(Integer)))
     .table_valued(column("id", Integer), column("change", Integer), name="changes")
     .render_derived()
 )
-_WRITE = (
-    update(Product)
-    .where(Product.id == _changes.c.id)
-    .values(stock=Product.stock + _changes.c.change)
-    .execution_options(synchronize_session=False)
-)
+_WRITE = update(_table).where(_table.c.id == _changes.c.id).values(stock=_table.c.stock + _changes.c.change)
 
 
 def _locked(session: Session, ids: Iterable[int]) -> dict[int, _Held]:

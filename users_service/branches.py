@@ -42,10 +42,11 @@ def lock_users(session: Session, user_id: list[int]) -> None:
 
 
 #: Made once: to put a statement together costs more than to send it.
+_table = User.__table__
 _LOCK = (
-    select(User.id, User.status, User.removed_by)
-    .where(User.id == func.any(bindparam("ids", type_=ARRAY(Integer))))
-    .order_by(User.id)
+    select(_table.c.id, _table.c.status, _table.c.removed_by)
+    .where(_table.c.id == func.any(bindparam("ids", type_=ARRAY(Integer))))
+    .order_by(_table.c.id)
     .with_for_update(read=True)
 )
 

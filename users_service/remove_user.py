@@ -63,23 +63,19 @@ def abort(session: Session, transaction: UUID, values: Values) -> None:
 
 
 #: Made once: to put a statement together costs more than to send it.
+_table = User.__table__
 _MARK = (
-    update(User)
-    .where(User.id == bindparam("user"), User.status == "active")
+    update(_table)
+    .where(_table.c.id == bindparam("user"), _table.c.status == "active")
     .values(status="removing", removed_by=bindparam("transaction"))
-    .returning(User.id)
-    .execution_options(synchronize_session=False)
+    .returning(_table.c.id)
 )
 _marked = (
     func.unnest(bindparam("users", type_=ARRAY(Integer)), bindparam("transactions", type_=ARRAY(Uuid)))
     .table_valued(column("user_id", Integer), column("transaction", Uuid), name="marked")
     .render_derived()
 )
-_REMOVE = (
-    delete(User)
-    .where(User.id == _marked.c.user_id, User.removed_by == _marked.c.transaction)
-    .execution_options(synchronize_session=False)
-)
+_REMOVE = delete(_table).where(_table.c.id == _marked.c.user_id, _table.c.removed_by == _marked.c.transaction)
 
 remove_user = TransactionKind(
     name="remove_user",
