@@ -204,6 +204,8 @@ class Decider:
                         met = True
                         log.info("%s %s: aborted: %s", attempt.kind, member.id, cause)
                 session.flush()
+                if met:
+                    journal.tell_who_waits(session)
         except Exception as error:
             if not attempt.shared or is_lost(error):
                 raise

@@ -16,6 +16,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from atomic_commit.notices import NOTICE
 from atomic_commit.records import (
     IdempotencyKey,
     Outcome,
@@ -305,6 +306,11 @@ def record_outcomes(
     session.execute(_TELL, {"leader": transaction, "attempt": attempt, "outcome": outcome, **told})
 
 
+def tell_who_waits(session: Session) -> None:
+    """With this local transaction something is over."""
+    session.execute(_TELL_WHO_WAITS)
+
+
 # ---- settle
 
 
@@ -581,6 +587,8 @@ _ANSWERED = sa.text(
     " AND outcome IS NOT NULL AND settled_at IS NULL"
 )
 
+_TELL_WHO_WAITS = select(NOTICE)
+
 _decided = table.c.state != State.PREPARING
 _SETTLE = (
     update(table)
@@ -596,5 +604,5 @@ _SETTLE = (
         error=None,
         quarantined_at=sa.case((_decided, None), else_=table.c.quarantined_at),
     )
-    .returning(table.c.state, table.c.kind)
+    .returning(table.c.state, table.c.kind, NOTICE)
 )

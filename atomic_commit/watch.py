@@ -3,7 +3,7 @@
 The row is what is waited for. The decision's AsyncResult could be waited for as well, but the row is committed before
 that result is stored, so it always answers first, and it still answers when the result backend does not. One query for
 all waiters keeps the cost the same for one waiting client and for thirty, and no request holds a database connection
-while it waits.
+while it waits. When to look the database tells (``notices``).
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from sqlalchemy.orm import Session
 
 from atomic_commit import records
 from atomic_commit.database import autocommit
+from atomic_commit.notices import Notices
 from atomic_commit.records import TransactionRecord
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two queries: often while somebody has only begun to wait, then less often; _AWAY while
-#: the database does not answer.
-_EAGER, _CALM, _EAGER_FOR, _AWAY = 0.005, 0.025, 0.25, 0.5
-#: A pause is at least so many times as long as the query before it took.
+#: Seconds between two looks while notices come; while they do not, often at first and then less often; while the
+#: database does not answer.
+_HEARING, _EAGER, _CALM, _EAGER_FOR, _AWAY = 0.1, 0.005, 0.025, 0.25, 0.5
+#: Nobody new is a reason to look sooner than so many times as long as the look before took.
 _SHARE = 8
 
 
@@ -34,10 +35,11 @@ class DecisionWatch:
     """Wakes whoever waits for a transaction's decision, and for what follows from it."""
 
     def __init__(self, engine: Engine) -> None:
-        self._reads = autocommit(engine)
+        self._reads, self._notices = autocommit(engine), Notices(engine)
         self._lock = threading.Condition()
         self._waiting: dict[UUID, list[_Waiter]] = {}
         self._youngest = 0.0
+        self._new = False
         self._thread: threading.Thread | None = None
 
     def wait(self, transaction: UUID, seconds: float, moment: float) -> TransactionRecord | None:
@@ -46,11 +48,12 @@ class DecisionWatch:
         waiter = _Waiter(moment)
         with self._lock:
             self._waiting.setdefault(transaction, []).append(waiter)
-            self._youngest = time.monotonic()
+            self._youngest, self._new = time.monotonic(), True
             if not (self._thread and self._thread.is_alive()):
                 self._thread = threading.Thread(target=self._run, name="decision-watch", daemon=True)
                 self._thread.start()
             self._lock.notify()
+        self._notices.wake()
         waiter.event.wait(seconds)
         with self._lock:
             self._forget(transaction, waiter)
@@ -61,17 +64,23 @@ class DecisionWatch:
             with self._lock:
                 while not self._waiting:
                     self._lock.wait()
-                asked = list(self._waiting)
+                asked, self._new = list(self._waiting), False
                 eager = time.monotonic() - self._youngest < _EAGER_FOR
-            pause = _EAGER if eager else _CALM
             began = time.monotonic()
             try:
+                # Listened to before the look: what is over after it is told.
+                longest = _HEARING if self._notices.listen() else _EAGER if eager else _CALM
                 self._wake(asked)
             except Exception as error:  # the database may be away; the waiters have their own time limit
                 log.warning("decisions can't be read: %s", error)
-                pause = _AWAY
+                longest = _AWAY
             # On a machine that has much to do, looking must not take what the work itself needs.
-            time.sleep(max(pause, _SHARE * (time.monotonic() - began)))
+            self._pause(max(_EAGER, _SHARE * (time.monotonic() - began)), longest)
+
+    def _pause(self, least: float, longest: float) -> None:
+        """Until something is over, or until somebody new waits but for `least` seconds, or for `longest`."""
+        if not self._notices.wait(least, wakes=False) and not self._new:
+            self._notices.wait(longest - least, wakes=True)
 
     def _wake(self, asked: list[UUID]) -> None:
         with Session(self._reads) as session:

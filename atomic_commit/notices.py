@@ -1,0 +1,90 @@
+"""PostgreSQL tells who listens that a transaction is over, so that nobody has to ask all the time.
+
+A notice says that something is over and not what (https://www.postgresql.org/docs/current/sql-notify.html): it is sent
+with the local transaction that settles or aborts, and those of one local transaction are one. Like every message here
+it is a hint. Where the server's notices do not get through (a pooler that lends connections by the transaction), the
+looks in between find everything, a little later.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+import time
+from contextlib import suppress
+from typing import Any
+
+import psycopg2
+from sqlalchemy import Engine, func
+from sqlalchemy.exc import SQLAlchemyError
+
+log = logging.getLogger(__name__)
+
+_CHANNEL = "atomic_commit_over"
+#: SQL, for a statement of the local transaction by which something is over.
+NOTICE = func.pg_notify(_CHANNEL, "")
+#: Seconds between two tries to listen.
+_AGAIN = 1.0
+
+
+class Notices:
+    """One thread listens, on a database connection of its own; others can wake it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Any = None
+        self._try_at = 0.0
+        self._woken, self._wakes = socket.socketpair()
+        self._woken.setblocking(False)
+        self._wakes.setblocking(False)
+
+    def wake(self) -> None:
+        """End a ``wait`` that can be ended by this, now or when it begins. For any thread."""
+        with suppress(BlockingIOError):  # it has been told more often than it listens
+            self._wakes.send(b".")
+
+    def listen(self) -> bool:
+        """Listen from now on, if that is possible. Returns whether it does."""
+        if self._connection is None and time.monotonic() >= self._try_at:
+            self._try_at = time.monotonic() + _AGAIN
+            try:
+                self._connection = self._connected()
+            except (SQLAlchemyError, psycopg2.Error) as error:
+                log.warning("not told by the database what is over: %s", str(error).splitlines()[0])
+        return self._connection is not None
+
+    def wait(self, seconds: float, *, wakes: bool) -> bool:
+        """Return after `seconds`, or when a notice comes (then True), or when ``wake`` is called (if it `wakes`)."""
+        waiting = select.poll()
+        if wakes:
+            waiting.register(self._woken.fileno(), select.POLLIN)
+        if self._connection is not None:
+            waiting.register(self._connection.fileno(), select.POLLIN)
+        ready = dict(waiting.poll(max(0.0, seconds) * 1000))
+        if self._woken.fileno() in ready:
+            with suppress(BlockingIOError):
+                self._woken.recv(4096)
+        return bool(ready.keys() - {self._woken.fileno()}) and self._heard()
+
+    def _heard(self) -> bool:
+        try:
+            self._connection.poll()
+        except psycopg2.Error as error:
+            log.warning("no more told by the database what is over: %s", str(error).strip())
+            self._connection.close()
+            self._connection = None
+            return False
+        heard = bool(self._connection.notifies)
+        self._connection.notifies.clear()
+        return heard
+
+    def _connected(self) -> Any:
+        """A connection that listens. It leaves the pool for good, which opens another one when it needs one."""
+        lent = self._engine.raw_connection()
+        lent.detach()
+        connection: Any = lent.dbapi_connection
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(f"LISTEN {_CHANNEL}")
+        return connection
