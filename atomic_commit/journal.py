@@ -580,8 +580,10 @@ _TELL = sa.text(
 )
 
 _ANSWERED = sa.text(
+    # Not flushed: an answer that a crash of the server takes away is asked for again.
+    "SET LOCAL synchronous_commit = off;"
     # The lock comes first: the statement after this one sees what whoever held it has committed.
-    "WITH held AS MATERIALIZED (SELECT id FROM transactions WHERE id = :leader FOR UPDATE)"
+    " WITH held AS MATERIALIZED (SELECT id FROM transactions WHERE id = :leader FOR UPDATE)"
     " UPDATE transaction_branches SET settled_at = clock_timestamp() FROM held"
     " WHERE transaction_id = held.id AND attempt = :attempt AND name = :name"
     " AND outcome IS NOT NULL AND settled_at IS NULL"

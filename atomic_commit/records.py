@@ -109,6 +109,11 @@ class TransactionRecord:
         return self.state is not State.PREPARING
 
     @property
+    def over(self) -> bool:
+        """Whether nothing more follows that a client could see: it is aborted, or its participants have answered."""
+        return self.state is State.ABORTED or self.settled_at is not None
+
+    @property
     def waiting(self) -> bool:
         """Whether it is accepted and not part of an attempt."""
         return self.waits_until is not None
@@ -251,14 +256,14 @@ def not_settled(
     return read_all(session, with_time(statement.order_by(table.c.created_at, table.c.id).limit(limit)))
 
 
-def decided_among(session: Session, ids: Sequence[UUID]) -> dict[UUID, bool]:
-    """Those of `ids` that are decided, and whether nothing more follows from that that a client could see: they are
-    aborted, or their participants have all answered."""
-    return {row.id: row.over for row in session.execute(_DECIDED, {"ids": list(ids)})}
+def decided_among(session: Session, ids: Sequence[UUID]) -> list[TransactionRecord]:
+    """Those of `ids` that are decided, each with its branches."""
+    return read_all(session, _DECIDED, {"ids": list(ids)})
 
 
 #: Made once: to put a statement together costs more than to send it.
 _MANY = with_time(select(table).where(table.c.id == sa.any_(sa.bindparam("ids", type_=sa.ARRAY(table.c.id.type)))))
+_DECIDED = _MANY.where(table.c.state != State.PREPARING)
 _oldest_first = table.c.created_at, table.c.id
 _ATTEMPT = with_time(
     select(table)
@@ -270,10 +275,6 @@ _BRANCHES = (
     .where(branches_table.c.transaction_id == sa.any_(sa.bindparam("leaders", type_=sa.ARRAY(table.c.id.type))))
     .order_by(branches_table.c.attempt, branches_table.c.position)
 )
-_DECIDED = sa.text(
-    "SELECT id, state = 'aborted' OR settled_at IS NOT NULL AS over FROM transactions"
-    " WHERE id = ANY (CAST(:ids AS uuid[])) AND state <> 'preparing'"
-).columns(table.c.id, sa.column("over", sa.Boolean))
 
 
 def _branches_of(row: sa.RowMapping, branches: Mapping[UUID, list[BranchRecord]]) -> list[BranchRecord]:

@@ -85,14 +85,13 @@ class DecisionWatch:
     def _wake(self, asked: list[UUID]) -> None:
         with Session(self._reads) as session:
             decided = records.decided_among(session, asked)
-            with self._lock:
-                go = {id for id, over in decided.items() for w in self._waiting.get(id, ()) if over or w.has_waited()}
-            found = records.read_many(session, list(go)) if go else []
         with self._lock:
-            for record in found:
-                for waiter in self._waiting.pop(record.id, ()):
-                    waiter.record = record
-                    waiter.event.set()
+            for record in decided:
+                for waiter in list(self._waiting.get(record.id, ())):
+                    if record.over or waiter.has_waited():
+                        waiter.record = record
+                        waiter.event.set()
+                        self._forget(record.id, waiter)
 
     def _forget(self, transaction: UUID, waiter: _Waiter) -> None:
         waiters = self._waiting.get(transaction, [])
