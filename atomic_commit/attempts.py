@@ -13,7 +13,7 @@ a bound, the requests would wait for each other's locks until all of them time o
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from sqlalchemy import Engine
@@ -53,6 +53,23 @@ class Attempts:
             deadline=self._limits.deadline,
             patience=self._limits.patience_after(0),
             look_after=self._limits.look_after,
+        )
+
+    def accept_waiting(
+        self,
+        session: Session,
+        kind: TransactionKind,
+        values: Mapping[UUID, Values],
+        keys: Mapping[UUID, IdempotencyKey | None],
+    ) -> dict[UUID, TransactionRecord]:
+        """Record transactions that all wait for an attempt."""
+        return journal.insert_waiting(
+            session,
+            kind.name,
+            values,
+            keys,
+            deadline=self._limits.deadline,
+            patience=self._limits.patience_after(0),
         )
 
     def next(self, kind: TransactionKind) -> Attempt | None:

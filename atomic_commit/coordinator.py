@@ -17,15 +17,16 @@ from collections.abc import Iterable
 from uuid import UUID, uuid4
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from atomic_commit import journal, records
+from atomic_commit.acceptance import Acceptance
 from atomic_commit.attempts import Attempts
 from atomic_commit.database import autocommit, told_apart
 from atomic_commit.decider import Decider
 from atomic_commit.declare import TransactionKind, Values
-from atomic_commit.errors import AtomicCommitError, Conflict, Impossible, KeyReused, Lost, is_lost
+from atomic_commit.errors import AtomicCommitError, Conflict, Impossible, KeyReused, Lost
 from atomic_commit.limits import Limits
 from atomic_commit.messages import Messages
 from atomic_commit.one_for_all import OneForAll
@@ -45,6 +46,7 @@ class Coordinator:
         self._after_begin = {name: OneForAll(limits.sweep_interval) for name in self._kinds}
         self.attempts = Attempts(engine, messages, limits)
         self.decider = Decider(engine, messages, self._kinds, limits)
+        self._acceptance = {name: Acceptance(engine, kind, self.attempts) for name, kind in self._kinds.items()}
 
     # ---- begin
 
@@ -55,11 +57,10 @@ class Coordinator:
         Lost. Then nothing was accepted and nothing is left behind, but for a Lost that names a transaction: the
         database went away during the commit, and whether it was accepted only that transaction's URL can tell.
         """
-        kind, transaction = self._kinds[kind_name], uuid4()
         if key and (earlier := self._joined(key)):
             return earlier
         try:
-            record = self._accepted(kind, transaction, arguments, key)
+            record = self._acceptance[kind_name].accept(uuid4(), arguments, key)
         except (AtomicCommitError, IntegrityError):
             # A request with the same key may have won the race in the meantime: then this one joins it.
             if key and (earlier := self._joined(key)):
@@ -70,38 +71,6 @@ class Coordinator:
         # Also for those who came while this one had the turn, and did not wait for it.
         self._after_begin[kind_name].do(lambda: self._dispatch_if_possible(kind_name))
         return record
-
-    def _accepted(
-        self, kind: TransactionKind, transaction: UUID, arguments: Values, key: IdempotencyKey | None
-    ) -> TransactionRecord:
-        """The local transaction of begin."""
-        with told_apart(), Session(self._engine) as session:
-            reach("begin.before_accept", session)
-            values = kind.begin(session, transaction, arguments)
-            record = self.attempts.accept(session, transaction, kind, values, key)
-            reach("begin.before_commit", session)
-            try:
-                session.commit()
-            except DBAPIError as error:
-                if not is_lost(error):
-                    raise
-                if not self._was_accepted(transaction, kind, error):
-                    raise Conflict("the database went away before it was accepted") from error
-        reach("begin.after_commit")
-        return record
-
-    def _was_accepted(self, transaction: UUID, kind: TransactionKind, error: DBAPIError) -> bool:
-        """Whether a begin whose commit was not answered has happened.
-
-        Reading would not tell: the server may still be at it. So the row's place is taken by a settled one: while the
-        lost begin is under way that insertion waits for it, and once it has succeeded the begin can't happen any more.
-        Raises Lost where the database stays away: then only the transaction's URL will tell.
-        """
-        try:
-            with told_apart(), Session(self._engine) as session, session.begin():
-                return not journal.take_place(session, transaction, kind.name)
-        except (Lost, Conflict) as again:
-            raise Lost(str(error.orig).strip(), transaction) from again
 
     def _joined(self, key: IdempotencyKey) -> TransactionRecord | None:
         with told_apart(), Session(self._reads) as session:

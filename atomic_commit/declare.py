@@ -29,6 +29,8 @@ class TransactionKind:
     ``begin(session, transaction, arguments) -> values``: runs inside the request, in one local transaction with the
     journal row. Checks, marks, and returns the values that the branches work on. May raise Refused, Missing, Conflict:
     then nothing was accepted and nothing is left behind.
+    ``begin_together(session, {transaction: arguments}) -> {transaction: values}``: optional, the same for several that
+    come at the same moment, with fewer statements. Whatever it raises undoes it, and each begins by itself.
     ``branches``: names of branch functions elsewhere, in the order in which they run. Keep the one global order of
     services and of rows, or two transactions can wait for each other across databases, which no database sees.
     ``commit(session, transaction, values) -> result``: the coordinator's own change, in one local transaction with the
@@ -46,6 +48,7 @@ class TransactionKind:
     commit: Callable[[Session, UUID, Values], Values | None]
     begin: Callable[[Session, UUID, Values], Values]
     abort: Callable[[Session, UUID, Values], None] = _no_change
+    begin_together: Callable[[Session, Mapping[UUID, Values]], Mapping[UUID, Values]] | None = None
     commit_together: Callable[[Session, Mapping[UUID, Values]], Mapping[UUID, Values | None]] | None = None
 
     def __post_init__(self) -> None:

@@ -93,6 +93,34 @@ def insert_transaction(
     return transaction_record(accepted, tuple(begun))
 
 
+def insert_waiting(
+    session: Session,
+    kind: str,
+    values: Mapping[UUID, dict[str, Any]],
+    keys: Mapping[UUID, IdempotencyKey | None],
+    *,
+    deadline: float,
+    patience: float,
+) -> dict[UUID, TransactionRecord]:
+    """Record accepted transactions, all of which wait for an attempt. Raises IntegrityError where the idempotency key
+    of one of them is taken."""
+    rows = session.execute(
+        _ACCEPT_WAITING,
+        {
+            "kind": kind,
+            "deadline": deadline,
+            "patience": patience,
+            "ids": list(values),
+            "values": [json.dumps(own) for own in values.values()],
+            "callers": [key.caller if (key := keys[id]) else None for id in values],
+            "routes": [key.route if (key := keys[id]) else None for id in values],
+            "keys": [key.key if (key := keys[id]) else None for id in values],
+            "fingerprints": [key.fingerprint if (key := keys[id]) else None for id in values],
+        },
+    )
+    return {row["id"]: transaction_record(row, ()) for row in rows.mappings()}
+
+
 def take_place(session: Session, transaction: UUID, kind: str) -> bool:
     """Take the place of a transaction that may or may not have begun, with a settled row. False if it had begun."""
     return bool(
@@ -455,6 +483,17 @@ _ACCEPT = sa.text(
     "  WHERE waits_until IS NULL RETURNING dispatched_at"
     ") SELECT *, (SELECT min(dispatched_at) FROM begun) AS begun_at, clock_timestamp() AS read_at FROM accepted"
 ).columns(*table.c, *(sa.column(name, sa.DateTime(timezone=True)) for name in ("begun_at", "read_at")))
+
+_ACCEPT_WAITING = sa.text(
+    "INSERT INTO transactions (id, kind, state, attempt, dispatched, waits_until, values, deadline, patience_until,"
+    " idempotency_caller, idempotency_route, idempotency_key, fingerprint)"
+    " SELECT id, :kind, 'preparing', 1, false, clock_timestamp(), CAST(own AS json),"
+    "  clock_timestamp() + make_interval(secs => :deadline), clock_timestamp() + make_interval(secs => :patience),"
+    "  caller, route, key, fingerprint"
+    " FROM unnest(CAST(:ids AS uuid[]), CAST(:values AS text[]), CAST(:callers AS text[]), CAST(:routes AS text[]),"
+    "  CAST(:keys AS text[]), CAST(:fingerprints AS text[])) AS newcomer (id, own, caller, route, key, fingerprint)"
+    " RETURNING *, clock_timestamp() AS read_at"
+).columns(*table.c, sa.column("read_at", sa.DateTime(timezone=True)))
 
 _INSERT_BRANCHES = sa.text(
     "INSERT INTO transaction_branches (transaction_id, attempt, name, position, task_id)"

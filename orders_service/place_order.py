@@ -24,6 +24,10 @@ def begin(session: Session, transaction: UUID, arguments: Values) -> Values:
     return {"user_id": arguments["user_id"], "lines": arguments["lines"]}
 
 
+def begin_together(session: Session, placed: Mapping[UUID, Values]) -> dict[UUID, Values]:
+    return {transaction: begin(session, transaction, arguments) for transaction, arguments in placed.items()}
+
+
 def commit(session: Session, transaction: UUID, values: Values) -> Values:
     return commit_together(session, {transaction: values})[transaction]
 
@@ -55,6 +59,7 @@ _INSERT_LINES = insert(OrderLine.__table__)
 place_order = TransactionKind(
     name="place_order",
     begin=begin,
+    begin_together=begin_together,
     branches=(USERS_HOLD_ACTIVE_USER, PRODUCTS_TAKE_STOCK),
     commit=commit,
     commit_together=commit_together,

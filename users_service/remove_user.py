@@ -28,6 +28,14 @@ def begin(session: Session, transaction: UUID, arguments: Values) -> Values:
     return {"user_id": user_id}
 
 
+def begin_together(session: Session, removals: Mapping[UUID, Values]) -> dict[UUID, Values]:
+    users = [arguments["user_id"] for arguments in removals.values()]
+    marked = session.execute(_MARK_ALL, {"users": users, "transactions": list(removals)}).all()
+    if len(marked) != len(removals):
+        raise Refused("not_all", "Not all of these users can be removed.")
+    return {transaction: {"user_id": arguments["user_id"]} for transaction, arguments in removals.items()}
+
+
 def _mark(session: Session, user_id: int, transaction: UUID) -> bool:
     return session.execute(_MARK, {"user": user_id, "transaction": transaction}).first() is not None
 
@@ -70,16 +78,23 @@ _MARK = (
     .values(status="removing", removed_by=bindparam("transaction"))
     .returning(_table.c.id)
 )
-_marked = (
+_marks = (
     func.unnest(bindparam("users", type_=ARRAY(Integer)), bindparam("transactions", type_=ARRAY(Uuid)))
-    .table_valued(column("user_id", Integer), column("transaction", Uuid), name="marked")
+    .table_valued(column("user_id", Integer), column("transaction", Uuid), name="marks")
     .render_derived()
 )
-_REMOVE = delete(_table).where(_table.c.id == _marked.c.user_id, _table.c.removed_by == _marked.c.transaction)
+_MARK_ALL = (
+    update(_table)
+    .where(_table.c.id == _marks.c.user_id, _table.c.status == "active")
+    .values(status="removing", removed_by=_marks.c.transaction)
+    .returning(_table.c.id)
+)
+_REMOVE = delete(_table).where(_table.c.id == _marks.c.user_id, _table.c.removed_by == _marks.c.transaction)
 
 remove_user = TransactionKind(
     name="remove_user",
     begin=begin,
+    begin_together=begin_together,
     branches=(ORDERS_CANCEL_USER_ORDERS, PRODUCTS_RESTOCK),
     commit=commit,
     commit_together=commit_together,
