@@ -12,7 +12,7 @@ from eager_shop import Shop
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from atomic_commit import Conflict, TransactionRecord, coordinator, journal
+from atomic_commit import Conflict, TransactionRecord, acceptance, coordinator, journal
 from atomic_commit.records import Outcome, attempt_of
 
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
@@ -47,7 +47,7 @@ def test_a_begin_whose_connection_breaks_before_its_commit_is_known_not_to_have_
             pid = session.connection().connection.driver_connection.info.backend_pid
             shop.query_outside("users", f"SELECT pg_terminate_backend({pid})")
 
-    monkeypatch.setattr(coordinator, "reach", cut)
+    monkeypatch.setattr(acceptance, "reach", cut)
     shop.remove_user(user).problem(503, "conflict-busy")
     assert shop.status_of_user(user) == "active"
     assert shop.query("users", "SELECT state, settled_at IS NOT NULL FROM transactions") == [("aborted", True)]

@@ -16,15 +16,15 @@ SHARING = (
     Mutant(
         "lock order of rows: users",
         "users_service/branches.py",
-        ".order_by(User.id)",
+        "    .order_by(_table.c.id)\n",
         "",
         _LOCKS + "test_a_branch_that_several_share_locks_the_rows_of_all_in_primary_key_order",
     ),
     Mutant(
         "lock order across members: all rows are locked before the first runs",
         "atomic_commit/members.py",
-        "        branch.lock(session, list(members.values()))\n        for",
-        "        for",
+        "        branch.lock(session, list(members.values()))\n        return",
+        "        return",
         _LOCKS + "test_a_branch_that_several_share_locks_the_rows_of_all_in_primary_key_order",
     ),
     Mutant(
@@ -37,8 +37,8 @@ SHARING = (
     Mutant(
         "a savepoint for all of them: what they have done together is undone before they are tried one by one",
         "atomic_commit/members.py",
-        "    with session.begin_nested():\n        branch.lock",
-        "    if True:\n        branch.lock",
+        "    with session.begin_nested():\n        at_once",
+        "    if True:\n        at_once",
         _BRANCHES + "test_a_no_undoes_what_its_own_has_done_and_nothing_else",
     ),
     Mutant(
@@ -200,15 +200,15 @@ SHARING = (
     Mutant(
         "followers are settled with their leader",
         "atomic_commit/journal.py",
-        "sa.or_(sa.and_(table.c.id == leader, table.c.leader.is_(None)), table.c.leader == leader)",
-        "sa.and_(table.c.id == leader, table.c.leader.is_(None))",
+        "sa.or_(sa.and_(table.c.id == _leading, table.c.leader.is_(None)), table.c.leader == _leading)",
+        "sa.and_(table.c.id == _leading, table.c.leader.is_(None))",
         _SHARED + "test_who_waits_goes_together_with_one_prepared_transaction_in_each_service",
     ),
     Mutant(
         "who follows another now is not settled by what it led before",
         "atomic_commit/journal.py",
-        "sa.or_(sa.and_(table.c.id == leader, table.c.leader.is_(None)), table.c.leader == leader)",
-        "sa.or_(table.c.id == leader, table.c.leader == leader)",
+        "sa.or_(sa.and_(table.c.id == _leading, table.c.leader.is_(None)), table.c.leader == _leading)",
+        "sa.or_(table.c.id == _leading, table.c.leader == _leading)",
         _LINE + "test_an_old_answer_to_one_that_led_does_not_settle_what_it_follows_now",
     ),
     Mutant(

@@ -11,7 +11,7 @@ STANDING_IN_LINE = (
     Mutant(
         "who is put aside is released by nobody but a person",
         "atomic_commit/journal.py",
-        "quarantined_at=sa.case((decided, None), else_=table.c.quarantined_at)",
+        "quarantined_at=sa.case((_decided, None), else_=table.c.quarantined_at)",
         "quarantined_at=None",
         _LINE + "test_the_last_answer_of_an_old_attempt_releases_nobody_who_is_put_aside",
     ),
@@ -26,15 +26,15 @@ STANDING_IN_LINE = (
     Mutant(
         "the turn: of two who begin one may go at once",
         "atomic_commit/journal.py",
-        "pg_try_advisory_xact_lock(:turns, hashtext(:kind)) AND NOT",
-        "true AND NOT",
+        'pg_try_advisory_xact_lock(:turns, hashtext(:kind))"\n    f"   AND NOT',
+        'true"\n    f"   AND NOT',
         _LINE + "test_of_two_who_begin_at_the_same_moment_one_takes_the_last_turn",
     ),
     Mutant(
         "the turn: each kind has its own",
         "atomic_commit/journal.py",
-        "hashtext(:kind)) AND NOT",
-        "1) AND NOT",
+        'hashtext(:kind))"\n    f"   AND NOT',
+        '1)"\n    f"   AND NOT',
         _LINE + "test_of_two_who_begin_at_the_same_moment_one_takes_the_last_turn",
     ),
     Mutant(
@@ -68,7 +68,7 @@ STANDING_IN_LINE = (
     Mutant(
         "an attempt is shared by so many and no more",
         "atomic_commit/journal.py",
-        "        .limit(size)\n",
+        '    .limit(sa.bindparam("size", type_=sa.Integer))\n',
         "",
         _SHARED + "test_an_attempt_is_shared_by_so_many_and_no_more",
     ),
@@ -82,22 +82,22 @@ STANDING_IN_LINE = (
     Mutant(
         "who waits longest goes first",
         "atomic_commit/journal.py",
-        "        .order_by(table.c.waits_until)\n",
+        "    .order_by(table.c.waits_until)\n",
         "",
         _LINE + "test_who_waits_longest_is_among_the_next_that_go",
     ),
     Mutant(
         "the oldest of an attempt are served first",
         "atomic_commit/records.py",
-        ".order_by(*oldest_first)",
+        "    .order_by(*_oldest_first)\n",
         "",
         _LINE + "test_the_oldest_of_an_attempt_are_served_first_however_their_rows_lie",
     ),
     Mutant(
         "a row that somebody holds is left for the next attempt",
         "atomic_commit/journal.py",
-        ".with_for_update(skip_locked=True)\n    )",
-        ".with_for_update()\n    )",
+        ".with_for_update(skip_locked=True)\n)",
+        ".with_for_update()\n)",
         _LINE + "test_one_whose_row_is_held_by_somebody_does_not_keep_the_others_in_line",
     ),
     Mutant(
@@ -117,7 +117,7 @@ STANDING_IN_LINE = (
     Mutant(
         "a new attempt of one that followed waits until what it shared is settled",
         "atomic_commit/journal.py",
-        "        sa.and_(branches_table.c.transaction_id == table.c.leader, branches_table.c.attempt == table.c.leader_attempt),\n",
+        "    sa.and_(branches_table.c.transaction_id == table.c.leader, branches_table.c.attempt == table.c.leader_attempt),\n",
         "",
         _LINE + "test_those_who_followed_wait_too_until_what_they_shared_is_settled",
     ),
@@ -132,7 +132,7 @@ STANDING_IN_LINE = (
     Mutant(
         "whoever has decided lets go who waits",
         "atomic_commit/coordinator.py",
-        "            self._dispatch_if_possible(attempt.kind)\n",
+        "        self._dispatch_if_possible(attempt.kind)\n",
         "",
         _SHARED + "test_what_comes_while_all_attempts_are_taken_waits_and_goes_when_one_of_them_is_decided",
     ),
@@ -203,15 +203,15 @@ STANDING_IN_LINE = (
     Mutant(
         "the deadline: who only stood in line has time left",
         "atomic_commit/journal.py",
-        "(table.c.attempt == 1, func.greatest(table.c.deadline, _in(time_left)))",
+        '(table.c.attempt == 1, func.greatest(table.c.deadline, _in(_seconds("time_left"))))',
         "(table.c.attempt == 1, table.c.deadline)",
         _LINE + "test_whoever_stood_in_line_past_the_deadline_has_time_for_another_try",
     ),
     Mutant(
         "the deadline: a second attempt is no reason for a later one",
         "atomic_commit/journal.py",
-        "(table.c.attempt == 1, func.greatest(table.c.deadline, _in(time_left)))",
-        "(table.c.attempt > 0, func.greatest(table.c.deadline, _in(time_left)))",
+        '(table.c.attempt == 1, func.greatest(table.c.deadline, _in(_seconds("time_left"))))',
+        '(table.c.attempt > 0, func.greatest(table.c.deadline, _in(_seconds("time_left"))))',
         _LINE + "test_a_second_attempt_is_no_reason_for_a_later_deadline",
     ),
 )

@@ -31,13 +31,12 @@ STEPS = (
     Mutant(
         "every no rolls back every branch",
         "atomic_commit/journal.py",
-        "    session.execute(update(branches_table).where(_attempt(transaction, attempt)).values(changes))",
-        '    yes = [b.branch for b in ballots if b.vote == "yes"]\n'
-        "    session.execute(\n"
-        "        update(branches_table)\n"
-        "        .where(_attempt(transaction, attempt), branches_table.c.name.in_(yes))\n"
-        "        .values(changes)\n"
-        "    )",
+        '" WHERE transaction_id = :leader AND attempt = :attempt"\n)\n\n_ANSWERED',
+        '" WHERE transaction_id = :leader AND attempt = :attempt AND name = ANY (SELECT ballot.name FROM "\n'
+        "    \"unnest(CAST(:names AS text[]), CAST(:votes AS text[])) AS ballot (name, vote) WHERE ballot.vote = 'yes')\"\n"
+        ")\n"
+        "\n"
+        "_ANSWERED",
         _MESSAGES + "test_it_is_rolled_back_also_where_nobody_hears_of_the_decision_at_first",
     ),
     Mutant(
@@ -85,7 +84,7 @@ STEPS = (
     Mutant(
         "a new attempt waits until the old one is settled",
         "atomic_commit/journal.py",
-        "        branches_table.c.transaction_id == table.c.id,\n",
+        "    branches_table.c.transaction_id == table.c.id,\n",
         "",
         _DECISION + "test_a_new_attempt_waits_until_the_old_one_is_settled_and_its_locks_are_gone",
     ),
@@ -194,23 +193,23 @@ STEPS = (
     ),
     Mutant(
         "a begin without an answer is resolved by taking its place",
-        "atomic_commit/coordinator.py",
-        "                return not journal.take_place(session, transaction, kind.name)",
-        "                return True",
+        "atomic_commit/acceptance.py",
+        "return not journal.take_place(session, transaction, self._kind.name)",
+        "return True",
         _AGES + "test_a_begin_whose_connection_breaks_before_its_commit_is_known_not_to_have_happened",
     ),
     Mutant(
         "a begin that happened is not denied",
-        "atomic_commit/coordinator.py",
-        "                return not journal.take_place(session, transaction, kind.name)",
-        "                return False",
+        "atomic_commit/acceptance.py",
+        "return not journal.take_place(session, transaction, self._kind.name)",
+        "return False",
         _AGES + "test_a_begin_that_was_committed_goes_on_though_its_answer_was_lost",
     ),
     Mutant(
         "of two answers at once one is the last",
         "atomic_commit/journal.py",
-        "    session.execute(select(table.c.id).where(table.c.id == transaction).with_for_update())\n",
-        "",
+        'WHERE id = :leader FOR UPDATE)"',
+        'WHERE id = :leader)"',
         _AGES + "test_of_two_answers_at_the_same_moment_one_is_the_last_and_settles",
     ),
     Mutant(

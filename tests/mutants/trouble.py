@@ -17,14 +17,14 @@ TROUBLE = (
     Mutant(
         "a client is not held by a participant that does not answer",
         "atomic_commit/watch.py",
-        "if over or waiter.has_waited():",
-        "if over:",
+        "if record.over or waiter.has_waited():",
+        "if record.over:",
         "eager/test_answers_and_ages.py::test_a_client_of_a_committed_transaction_waits_a_moment_for_its_participants_and_no_longer",
     ),
     Mutant(
         "a client is held until it can read its own writes",
         "atomic_commit/watch.py",
-        "if over or waiter.has_waited():",
+        "if record.over or waiter.has_waited():",
         "if True:",
         "eager/test_answers_and_ages.py::test_a_client_of_a_committed_transaction_waits_a_moment_for_its_participants_and_no_longer",
     ),
@@ -39,15 +39,15 @@ TROUBLE = (
     Mutant(
         "lock order of rows: products",
         "products_service/branches.py",
-        ".order_by(Product.id).with_for_update()",
-        ".with_for_update()",
+        "    .order_by(_table.c.id)\n",
+        "",
         _ROW_ORDER,
     ),
     Mutant(
         "lock order of rows: orders",
         "orders_service/branches.py",
-        ".order_by(Order.id).with_for_update()",
-        ".with_for_update()",
+        "    .order_by(_orders.c.id)\n",
+        "",
         _ROW_ORDER,
     ),
     Mutant(

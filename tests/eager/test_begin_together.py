@@ -1,0 +1,201 @@
+"""Who comes at the same moment begins in one local transaction, and gets the answer that it would get by itself."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import psycopg2
+import pytest
+from eager_line import ends
+from eager_shop import LIMITS, Shop
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.orm import Session
+
+from atomic_commit import Conflict, IdempotencyKey, Missing, Refused, TransactionRecord, acceptance
+
+LOCAL_TRANSACTIONS = "SELECT count(DISTINCT xmin::text) FROM transactions"
+
+
+@pytest.fixture
+def users(shop: Shop) -> list[int]:
+    return [shop.add_user(f"User{number}") for number in range(3)]
+
+
+def begin_at_once(
+    shop: Shop, service: str, kind: str, *arguments: dict[str, Any], key: IdempotencyKey | None = None
+) -> list[Any]:
+    """They come while another one begins. Returns the record of each, or what it raises; all of them wait then."""
+    door = shop.atomic(service).coordinator._acceptance[kind]
+    ends: dict[int, Any] = {}
+
+    def come(number: int) -> None:
+        try:
+            ends[number] = shop.atomic(service).begin(kind, arguments[number], key)
+        except Exception as error:
+            ends[number] = error
+
+    comers = [threading.Thread(target=come, args=(number,)) for number in range(len(arguments))]
+    with shop.all_stand_in_line():
+        door._somebody_begins = True
+        with door._turn:
+            for number, comer in enumerate(comers, start=1):
+                comer.start()
+                while len(door._wait) < number:
+                    assert comer.is_alive(), ends
+                    time.sleep(0.001)
+        for comer in comers:
+            comer.join()
+        door._somebody_begins = False
+    return [ends[number] for number in range(len(comers))]
+
+
+def removals(users: list[int]) -> list[dict[str, Any]]:
+    return [{"user_id": user} for user in users]
+
+
+def test_they_begin_in_one_local_transaction_and_end_as_all_others_do(shop: Shop, users: list[int]) -> None:
+    begun = begin_at_once(shop, "users", "remove_user", *removals(users))
+    assert shop.query("users", LOCAL_TRANSACTIONS) == [(1,)]
+    assert [record.values for record in begun] == removals(users)
+    assert all(shop.record("users", record.id).waiting for record in begun)
+    shop.dispatch("users", "remove_user")
+    assert ends(shop, "users", begun) == [("committed", 1)] * 3
+    assert [shop.status_of_user(user) for user in users] == [None] * 3
+
+
+def test_orders_that_are_placed_at_the_same_moment_are_all_placed(shop: Shop, user: int, teapot: int) -> None:
+    wanted = [{"user_id": user, "lines": [{"product_id": teapot, "quantity": n}]} for n in (1, 2)]
+    begun = begin_at_once(shop, "orders", "place_order", *wanted)
+    assert shop.query("orders", LOCAL_TRANSACTIONS) == [(1,)]
+    shop.dispatch("orders", "place_order")
+    assert ends(shop, "orders", begun) == [("committed", 1)] * 2
+    placed = [shop.record("orders", record.id).result["order"] for record in begun]
+    assert [[line["quantity"] for line in order["lines"]] for order in placed] == [[1], [2]]
+    assert [shop.get("orders", f"/orders/{order['id']}") for order in placed] == placed
+
+
+def test_one_who_is_refused_is_told_why_and_keeps_out_nobody_else(shop: Shop, users: list[int]) -> None:
+    first, unknown, last = begin_at_once(shop, "users", "remove_user", *removals([users[0], 999_999, users[1]]))
+    assert isinstance(unknown, Missing)
+    assert [shop.record("users", record.id).values["user_id"] for record in (first, last)] == users[:2]
+    assert [shop.status_of_user(user) for user in users] == ["removing", "removing", "active"]
+    shop.recover()
+
+
+def test_of_two_who_want_the_same_one_gets_it_and_the_other_is_told_by_whom(shop: Shop, users: list[int]) -> None:
+    begun = begin_at_once(shop, "users", "remove_user", *removals([users[0], users[0]]))
+    [winner] = [one for one in begun if isinstance(one, TransactionRecord)]
+    [loser] = [one for one in begun if isinstance(one, Refused)]
+    assert loser.transaction == str(winner.id)
+    shop.recover()
+
+
+def test_a_request_that_is_said_twice_at_the_same_moment_is_one(shop: Shop, users: list[int]) -> None:
+    key = IdempotencyKey("anonymous", "DELETE /users", "same", "the same")
+    one, other = begin_at_once(shop, "users", "remove_user", *removals([users[0], users[0]]), key=key)
+    assert one.id == other.id
+    assert shop.query("users", "SELECT count(*) FROM transactions") == [(1,)]
+    shop.recover()
+
+
+def test_a_key_that_is_used_by_two_at_the_same_moment_is_taken_once(shop: Shop, users: list[int]) -> None:
+    """Two requests that differ only in what they ask for: the row is the judge, not who came first."""
+    key = IdempotencyKey("anonymous", "DELETE /users", "same", "the same")
+    one, other = begin_at_once(shop, "users", "remove_user", *removals(users[:2]), key=key)
+    assert one.id == other.id
+    assert [shop.status_of_user(user) for user in users[:2]].count("removing") == 1
+    shop.recover()
+
+
+def test_one_whose_row_is_locked_waits_by_itself(shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are accepted while the row is still held."""
+    waits: list[float] = []
+    begin_together = acceptance.Acceptance._begin_together
+
+    def timed(*given: Any) -> None:
+        began = time.monotonic()
+        try:
+            begin_together(*given)
+        finally:
+            waits.append(time.monotonic() - began)
+
+    monkeypatch.setattr(acceptance.Acceptance, "_begin_together", timed)
+    with shop.locked("users", "SELECT 1 FROM users WHERE id = :id FOR UPDATE", id=users[1]):
+        first, held, last = begin_at_once(shop, "users", "remove_user", *removals(users))
+    assert isinstance(held, Conflict)
+    assert {first.state, last.state} == {"preparing"}
+    assert len(waits) == 1
+    assert waits[0] < LIMITS.lock_timeout, "together they wait no longer than a moment"
+    shop.recover()
+
+
+def test_where_the_commit_of_all_is_lost_each_learns_that_it_did_not_happen(
+    shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(point: str, session: Any = None) -> None:
+        if point == "begin.before_commit":
+            pid = session.connection().connection.driver_connection.info.backend_pid
+            shop.query_outside("users", f"SELECT pg_terminate_backend({pid})")
+
+    monkeypatch.setattr(acceptance, "reach", cut)
+    begun = begin_at_once(shop, "users", "remove_user", *removals(users))
+    assert [type(one) for one in begun] == [Conflict] * 3
+    assert [shop.status_of_user(user) for user in users] == ["active"] * 3
+    assert shop.query("users", "SELECT DISTINCT state, settled_at IS NOT NULL FROM transactions") == [("aborted", True)]
+
+
+def test_where_only_its_answer_is_lost_each_learns_that_it_happened(
+    shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, lost = Session.commit, []
+
+    def lose_the_first_answer(session: Session) -> None:
+        commit(session)
+        if not lost:
+            lost.append(True)
+            raise OperationalError("COMMIT", None, psycopg2.OperationalError("the connection is gone"))
+
+    monkeypatch.setattr(Session, "commit", lose_the_first_answer)
+    begun = begin_at_once(shop, "users", "remove_user", *removals(users))
+    assert lost
+    assert [record.waiting for record in begun] == [True] * 3
+    shop.dispatch("users", "remove_user")
+    assert ends(shop, "users", begun) == [("committed", 1)] * 3
+
+
+def test_where_the_commit_of_all_fails_each_begins_by_itself(
+    shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, failed = Session.commit, []
+
+    def fail_once(session: Session) -> None:
+        if not failed:
+            failed.append(True)
+            raise IntegrityError("COMMIT", None, psycopg2.IntegrityError("a deferred constraint"))
+        commit(session)
+
+    monkeypatch.setattr(Session, "commit", fail_once)
+    begun = begin_at_once(shop, "users", "remove_user", *removals(users))
+    assert failed
+    assert shop.query("users", LOCAL_TRANSACTIONS) == [(3,)]
+    assert [record.values for record in begun] == removals(users)
+    shop.recover()
+
+
+def test_no_more_than_so_many_begin_together(shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceptance, "_MOST", 2)
+    begun = begin_at_once(shop, "users", "remove_user", *removals(users))
+    assert shop.query("users", LOCAL_TRANSACTIONS) == [(2,)]
+    assert [record.values for record in begun] == removals(users)
+    shop.recover()
+
+
+def test_whoever_comes_first_begins_by_itself_and_the_place_is_free_afterwards(shop: Shop, users: list[int]) -> None:
+    for user in users[:2]:
+        assert not shop.begin("users", "remove_user", user_id=user).waiting
+    with pytest.raises(Missing):
+        shop.begin("users", "remove_user", user_id=999_999)
+    assert not shop.atomic("users").coordinator._acceptance["remove_user"]._somebody_begins
+    shop.recover()

@@ -1,0 +1,80 @@
+"""Who waits is told by the database when it is over, and learns it without being told as well."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from eager_shop import Shop
+
+from atomic_commit import TransactionRecord, watch
+from atomic_commit.notices import Notices
+
+LISTENERS = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"
+#: Seconds: longer than any notice takes, shorter than whoever is not told waits below.
+SOON = 10
+
+
+@pytest.fixture
+def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is not told learns it late."""
+    monkeypatch.setattr(watch, "_HEARING", 60.0)
+
+
+@pytest.fixture
+def waiting(shop: Shop, removal: TransactionRecord) -> Iterator[threading.Thread]:
+    """A client that waits for the removal, and is listening."""
+    client = threading.Thread(target=shop.atomic("users").wait, args=(removal.id, 50))
+    client.start()
+    while not shop.query("users", LISTENERS):
+        assert client.is_alive()
+        time.sleep(0.005)
+    time.sleep(0.1)  # it has looked by now, and in vain
+    yield client
+    client.join()
+
+
+@pytest.mark.usefixtures("seldom")
+def test_a_client_is_told_when_the_last_participant_has_answered(
+    shop: Shop, removal: TransactionRecord, waiting: threading.Thread
+) -> None:
+    shop.atomic("users").coordinator.decide(removal.id, 1, shop.prepare_all(removal))
+    waiting.join(SOON)
+    assert not waiting.is_alive()
+
+
+@pytest.mark.usefixtures("seldom")
+def test_a_client_is_told_when_it_is_aborted(shop: Shop, removal: TransactionRecord, waiting: threading.Thread) -> None:
+    shop.abort("users", removal)
+    waiting.join(SOON)
+    assert not waiting.is_alive()
+    shop.recover()
+
+
+@pytest.mark.loud
+def test_whoever_is_no_more_told_looks_by_itself_and_listens_again(
+    shop: Shop, removal: TransactionRecord, waiting: threading.Thread
+) -> None:
+    [(before,)] = shop.query("users", LISTENERS)
+    shop.query_outside("users", f"SELECT pg_terminate_backend({before})")
+    while not (after := shop.query("users", LISTENERS)) or after == [(before,)]:
+        assert waiting.is_alive()
+        time.sleep(0.005)
+    shop.abort("users", removal)
+    waiting.join(SOON)
+    assert not waiting.is_alive()
+    shop.recover()
+
+
+@pytest.mark.loud
+def test_where_nobody_can_listen_everybody_looks(
+    shop: Shop, removal: TransactionRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Notices, "listen", lambda self: False)
+    shop.abort("users", removal)
+    began = time.monotonic()
+    assert shop.atomic("users").wait(removal.id, 50).over
+    assert time.monotonic() - began < SOON
+    shop.recover()
