@@ -32,12 +32,12 @@ def engine_options(limits: Limits, pool_size: int) -> dict[str, Any]:
     locks. The socket options make a connection to a host that vanished fail in seconds rather than in the kernel's
     two hours. A host that is there and a server that hangs is what ``bound_waits`` is for, which this calls.
     """
-    longest_statement = limits.lock_timeout * 5
+    longest_statement = limits.lock_timeout * 10
     bound_waits(connecting=_CONNECT_WITHIN, answering=longest_statement + 1)
     settings = {
         "lock_timeout": _milliseconds(limits.lock_timeout),
         "statement_timeout": _milliseconds(longest_statement),
-        "idle_in_transaction_session_timeout": _milliseconds(limits.lock_timeout * 10),
+        "idle_in_transaction_session_timeout": _milliseconds(limits.lock_timeout * 20),
         # The protocol locks rows explicitly and needs to see others' commits. Not set through SQLAlchemy or psycopg2,
         # which would tell the server again at every change between transactions and single statements.
         "default_transaction_isolation": "read\\ committed",

@@ -36,9 +36,9 @@ class Limits:
     """
 
     deadline: float = 600.0
-    patience: float = 3.0
+    patience: float = 1.5
     patience_cap: float = 120.0
-    lock_timeout: float = 2.0
+    lock_timeout: float = 1.0
     branch_row_timeout: float = 0.3
     sweep_interval: float = 0.5
     look_after: float = 1.0

@@ -5,7 +5,7 @@
 | `PORT`        | 8000        | the port                                      |
 | `WEB_BIND`    | 127.0.0.1   | the address: 0.0.0.0 in a container           |
 | `WEB_WORKERS` | 1           | processes                                     |
-| `WEB_THREADS` | 64          | requests at once in each                      |
+| `WEB_THREADS` | 128         | requests at once in each                      |
 | `WEB_DRAIN`   | 0           | seconds between the wish to stop and the stop |
 """
 
@@ -28,7 +28,7 @@ bind = f"{os.environ.get('WEB_BIND', '127.0.0.1')}:{os.environ.get('PORT', '8000
 worker_class = "gthread"
 workers = int(os.environ.get("WEB_WORKERS", "1"))
 # So many requests may wait at once. Waiting costs next to nothing, and who waits together goes together.
-threads = int(os.environ.get("WEB_THREADS", "64"))
+threads = int(os.environ.get("WEB_THREADS", "128"))
 
 # On stop: who waits for a decision still gets it. Whatever stops gunicorn must have more patience than this.
 graceful_timeout = int(LONGEST_WAIT) + 5

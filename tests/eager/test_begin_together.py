@@ -92,6 +92,17 @@ def test_of_two_who_want_the_same_one_gets_it_and_the_other_is_told_by_whom(shop
     shop.recover()
 
 
+def test_a_user_who_is_being_removed_is_not_removed_again_by_those_who_come_together(
+    shop: Shop, users: list[int]
+) -> None:
+    earlier = shop.begin("users", "remove_user", user_id=users[0])
+    again, other = begin_at_once(shop, "users", "remove_user", *removals(users[:2]))
+    assert isinstance(again, Refused)
+    assert again.transaction == str(earlier.id)
+    shop.recover()
+    assert [str(shop.record("users", one.id).state) for one in (earlier, other)] == ["committed"] * 2
+
+
 def test_a_request_that_is_said_twice_at_the_same_moment_is_one(shop: Shop, users: list[int]) -> None:
     key = IdempotencyKey("anonymous", "DELETE /users", "same", "the same")
     one, other = begin_at_once(shop, "users", "remove_user", *removals([users[0], users[0]]), key=key)

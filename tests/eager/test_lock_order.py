@@ -105,13 +105,15 @@ def members(shop: Shop) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("together", [True, False], ids=["together", "one-by-one"])
 def test_a_branch_that_several_share_locks_the_rows_of_all_in_primary_key_order(
-    shop: Shop, members: dict[str, Any], engines_that_read_as_rows_lie: dict[str, sa.Engine], name: str
+    shop: Shop, members: dict[str, Any], engines_that_read_as_rows_lie: dict[str, sa.Engine], name: str, together: bool
 ) -> None:
+    declared = BRANCHES[name] if together else replace(BRANCHES[name], together=None)
     table, gid = service_of(name), Gid("shop", uuid4(), 1, name)
     participant = Participant(engines_that_read_as_rows_lie[table], PATIENT, lambda gid: None)
     handed_on: Any = {"prepared": [], "members": members, "dropped": {}}
-    branch = threading.Thread(target=participant.prepare, args=(gid, BRANCHES[name], handed_on))
+    branch = threading.Thread(target=participant.prepare, args=(gid, declared, handed_on))
     first, second, third = (id for (id,) in shop.query(table, f"SELECT id FROM {table} ORDER BY id"))
     with shop.engines[table].connect() as holder:
         holder.execute(sa.text(f"SELECT 1 FROM {table} WHERE id = {second} FOR UPDATE"))

@@ -6,6 +6,8 @@ from .mutant import Mutant
 
 _SHARED = "eager/test_shared_attempts.py::"
 _LINE = "eager/test_standing_in_line.py::"
+_BEGIN = "eager/test_begin_together.py::"
+_TOGETHER = "eager/test_together.py::"
 _BRANCHES = "eager/test_shared_branches.py::"
 _LOCKS = "eager/test_lock_order.py::"
 _FAILS_FOR_ALL = _BRANCHES + "test_a_change_that_fails_for_all_together_is_not_counted_against_each"
@@ -25,7 +27,8 @@ SHARING = (
         "atomic_commit/members.py",
         "        branch.lock(session, list(members.values()))\n        return",
         "        return",
-        _LOCKS + "test_a_branch_that_several_share_locks_the_rows_of_all_in_primary_key_order",
+        _LOCKS
+        + "test_a_branch_that_several_share_locks_the_rows_of_all_in_primary_key_order[one-by-one-products.restock]",
     ),
     Mutant(
         "lock order across members: also where they are tried one by one",
@@ -39,14 +42,14 @@ SHARING = (
         "atomic_commit/members.py",
         "    with session.begin_nested():\n        at_once",
         "    if True:\n        at_once",
-        _BRANCHES + "test_a_no_undoes_what_its_own_has_done_and_nothing_else",
+        _TOGETHER + "test_what_was_done_together_is_undone_before_they_are_asked_one_by_one",
     ),
     Mutant(
         "a savepoint for each: a no undoes what its own has done",
         "atomic_commit/members.py",
         "            with told_apart(), session.begin_nested():",
         "            with told_apart():",
-        _BRANCHES + "test_a_no_undoes_what_its_own_has_done_and_nothing_else",
+        _TOGETHER + "test_a_no_undoes_what_its_own_has_done_and_nothing_else",
     ),
     Mutant(
         "locks that can't be had together do not end the attempt of all",
@@ -224,5 +227,71 @@ SHARING = (
         "            .where(_with_others(transaction), table.c.quarantined_at",
         "            .where(table.c.id == transaction, table.c.quarantined_at",
         _SHARED + "test_all_of_an_attempt_are_put_aside_together_and_released_together",
+    ),
+    # ---- beginning together
+    Mutant(
+        "those who begin together wait for locks only for a moment",
+        "atomic_commit/acceptance.py",
+        "            session.execute(_SHORT_WAIT)\n",
+        "",
+        _BEGIN + "test_one_whose_row_is_locked_waits_by_itself",
+    ),
+    Mutant(
+        "whoever could not begin together begins by itself",
+        "atomic_commit/acceptance.py",
+        "                for newcomer in newcomers:\n                    newcomer.record = None\n                raise",
+        "                raise",
+        _BEGIN + "test_where_the_commit_of_all_fails_each_begins_by_itself",
+    ),
+    Mutant(
+        "a commit of all that is not answered is not taken for a yes",
+        "atomic_commit/acceptance.py",
+        "        if not newcomer.certain and not",
+        "        if False and not",
+        _BEGIN + "test_where_the_commit_of_all_is_lost_each_learns_that_it_did_not_happen",
+    ),
+    Mutant(
+        "no more than so many begin together",
+        "atomic_commit/acceptance.py",
+        "self._wait[:_MOST], self._wait[_MOST:]",
+        "self._wait[:], []",
+        _BEGIN + "test_no_more_than_so_many_begin_together",
+    ),
+    Mutant(
+        "removals together: not one too few is marked",
+        "users_service/remove_user.py",
+        "    if len(marked) != len(removals):\n",
+        "    if False:\n",
+        _BEGIN + "test_one_who_is_refused_is_told_why_and_keeps_out_nobody_else",
+    ),
+    Mutant(
+        "removals together: only who is active",
+        "users_service/remove_user.py",
+        '_table.c.id == _marks.c.user_id, _table.c.status == "active"',
+        "_table.c.id == _marks.c.user_id",
+        _BEGIN + "test_a_user_who_is_being_removed_is_not_removed_again_by_those_who_come_together",
+    ),
+    Mutant(
+        "removals together: each removes whom it has marked",
+        "users_service/remove_user.py",
+        "_table.c.id == _marks.c.user_id, _table.c.removed_by == _marks.c.transaction)",
+        "_table.c.id == _marks.c.user_id)",
+        _TOGETHER + "test_only_the_users_of_these_removals_are_removed",
+    ),
+    # ---- working together
+    Mutant(
+        "who works together forgets nobody",
+        "atomic_commit/members.py",
+        "zip(members, at_once, strict=True)",
+        "zip(members, at_once)",
+        _TOGETHER + "test_one_result_for_each_or_none_at_all",
+    ),
+    # ---- one for all
+    Mutant(
+        "nobody is spared by what began before it asked",
+        "atomic_commit/one_for_all.py",
+        "            if self._begun == begun:\n",
+        "            if self._begun == 0:\n",
+        "unit/test_one_for_all.py::test_whoever_asks_afterwards_is_not_spared",
     ),
 )

@@ -28,6 +28,20 @@ TROUBLE = (
         "if True:",
         "eager/test_answers_and_ages.py::test_a_client_of_a_committed_transaction_waits_a_moment_for_its_participants_and_no_longer",
     ),
+    Mutant(
+        "a client is told when it is over: settled",
+        "atomic_commit/journal.py",
+        "    .returning(table.c.state, table.c.kind, NOTICE)",
+        "    .returning(table.c.state, table.c.kind)",
+        "eager/test_notices.py::test_a_client_is_told_when_the_last_participant_has_answered",
+    ),
+    Mutant(
+        "a client is told when it is over: aborted",
+        "atomic_commit/decider.py",
+        "                    journal.tell_who_waits(session)\n",
+        "                    pass\n",
+        "eager/test_notices.py::test_a_client_is_told_when_it_is_aborted",
+    ),
     # ---- locks
     Mutant(
         "starvation: outcomes have a queue and a worker of their own",

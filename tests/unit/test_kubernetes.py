@@ -376,9 +376,9 @@ def test_a_database_has_connections_for_the_most_replicas_and_as_many_prepared_s
     a_process = pool["pool_size"] + pool["max_overflow"]
     web = int(variables(BASE / "settings.env")["WEB_WORKERS"])
     # One more of each role while it is replaced (maxSurge).
-    processes = sum((count + 1) * (web if role == "api" else 1) for role, count in most_replicas(service).items())
+    most = {role: (count + 1) * (web if role == "api" else 1) for role, count in most_replicas(service).items()}
     parameters = the("Cluster", f"{service}-database", COMPONENTS)["spec"]["postgresql"]["parameters"]
-    assert int(parameters["max_connections"]) > processes * a_process
+    assert int(parameters["max_connections"]) > sum(most.values()) * a_process + most["api"]  # each listens on one
     assert int(parameters["max_prepared_transactions"]) >= int(parameters["max_connections"])
 
 
