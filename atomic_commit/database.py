@@ -3,6 +3,7 @@ transaction."""
 
 from __future__ import annotations
 
+import select
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,9 +69,10 @@ def note_return(connection: Any, record: ConnectionPoolEntry) -> None:
 
 def replace_if_dead(connection: Any, record: ConnectionPoolEntry, proxy: PoolProxiedConnection) -> None:
     """A connection that a server restart has left behind is replaced, not handed out. One that was at work a moment ago
-    is not asked: that would cost each transaction a round trip."""
+    is not asked, which would cost each transaction a round trip, unless the server has said something meanwhile: most
+    likely its last word."""
     returned_at = record.info.get("returned_at")
-    if returned_at is None or time.monotonic() - returned_at < TRUSTED:
+    if returned_at is None or (time.monotonic() - returned_at < TRUSTED and not _has_word(connection)):
         return
     try:
         connection.autocommit = True
@@ -79,6 +81,13 @@ def replace_if_dead(connection: Any, record: ConnectionPoolEntry, proxy: PoolPro
         connection.autocommit = False
     except psycopg2.Error as error:
         raise InvalidatePoolError(str(error)) from error  # what this one lost, the others have lost as well
+
+
+def _has_word(connection: Any) -> bool:
+    """Whether there is something to read from the server, an end of the connection included. No round trip."""
+    heard = select.poll()
+    heard.register(connection.fileno(), select.POLLIN)
+    return bool(heard.poll(0))
 
 
 def autocommit(engine: Engine) -> Engine:

@@ -36,6 +36,16 @@ def wire(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     wire.close()
 
 
+def test_a_connection_that_was_used_a_moment_ago_and_ended_since_is_replaced(shop: Shop) -> None:
+    engine = sa.create_engine(shop.engines["orders"].url, **engine_options(LIMITS, pool_size=1))
+    with engine.connect() as connection:
+        before = connection.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
+    shop.query_outside("orders", f"SELECT pg_terminate_backend({before}, 5000)")
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT pg_backend_pid()")) != before
+    engine.dispose()
+
+
 @before_and_after
 def test_a_branch_whose_connection_breaks_while_it_prepares_is_rolled_back_whether_it_is_prepared_or_not(
     shop: Shop, removal: TransactionRecord, order: int, wire: Wire, reached: bool

@@ -19,7 +19,7 @@ from atomic_commit.database import TRUSTED, autocommit, engine_options, run_outs
 from embedded.postgres import Postgres
 
 #: Statements may take half a second here, so the client gives up after one and a half.
-HASTY = Limits(lock_timeout=0.1)
+HASTY = Limits(lock_timeout=0.05)
 GIVES_UP_WITHIN = 8.0  # generous: other work runs on the machine
 
 

@@ -42,6 +42,13 @@ TROUBLE = (
         "                    pass\n",
         "eager/test_notices.py::test_a_client_is_told_when_it_is_aborted",
     ),
+    Mutant(
+        "a connection that the server has ended is not taken for alive",
+        "atomic_commit/database.py",
+        " and not _has_word(connection)",
+        "",
+        "eager/test_broken_connections.py::test_a_connection_that_was_used_a_moment_ago_and_ended_since_is_replaced",
+    ),
     # ---- locks
     Mutant(
         "starvation: outcomes have a queue and a worker of their own",
