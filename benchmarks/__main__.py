@@ -127,7 +127,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--contenders", type=_words(CONTENDERS), help=f"of {', '.join(CONTENDERS)}; all by default")
     parser.add_argument("--rounds", type=int, help="how often everything is measured, in turn (3)")
     parser.add_argument("--seconds", type=float, help="how long the clients of one measurement work, about (20)")
-    parser.add_argument("--clients", type=_numbers, help="numbers of clients to choose the best of (8,16,32)")
+    parser.add_argument("--clients", type=_numbers, help="numbers of clients to choose the best of (16,64,128)")
     parser.add_argument("--settle", type=float, help="silence before WAL flushes are read; 0 leaves them out (11)")
     parser.add_argument("--one-at-a-time", type=int, help="removals on an idle system (300)")
     parser.add_argument("--orders-of-one", type=_numbers, help="sizes of the large user (1000,3000,10000)")

@@ -16,7 +16,7 @@ class Options:
 
     rounds: int = 3
     seconds: float = 20.0
-    clients: tuple[int, ...] = (8, 16, 32)
+    clients: tuple[int, ...] = (16, 64, 128)
     one_at_a_time: int = 300
     contenders: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import signal
 import subprocess
@@ -42,7 +43,7 @@ from embedded.services import ROLES
 from http_api import gunicorn_conf
 from http_api.health import health_blueprint
 from http_api.service import _POOL_SIZE
-from service_roles.main import _PORTS, main, worker_options
+from service_roles.main import _PORTS, main
 
 OWN = BASE / "service"
 WORKERS = ("worker", "outcome-worker")
@@ -213,13 +214,23 @@ def test_an_api_in_which_all_threads_wait_is_not_taken_for_dead() -> None:
     assert probe["periodSeconds"] * probe["failureThreshold"] > gunicorn_conf.LONGEST_WAIT + probe["timeoutSeconds"]
 
 
-@each_service
 @each_worker
-def test_a_workers_startup_probe_calls_it_by_its_name(service: str, role: str) -> None:
-    argv = worker_options(service, role)
-    name = argv[argv.index("--hostname") + 1]
-    script = container_of(the("Deployment", role, OWN))["startupProbe"]["exec"]["command"][-1]
-    assert f'--destination "{name}"' in script.replace("$SERVICE", service).replace("$HOSTNAME", "%h")
+@pytest.mark.parametrize("probe", ["startupProbe", "readinessProbe"])
+def test_a_worker_is_ready_while_its_loop_touches_its_file(role: str, probe: str, tmp_path: Path) -> None:
+    container = container_of(the("Deployment", role, OWN))
+    file = next(one["value"] for one in container["env"] if one["name"] == "HEARTBEAT_FILE")
+    assert Path(file).parent == Path(next(one["mountPath"] for one in container["volumeMounts"]))
+    here = tmp_path / "takes-tasks"
+
+    def ready() -> bool:
+        environment = {**os.environ, "HEARTBEAT_FILE": str(here)}
+        return subprocess.run(container[probe]["exec"]["command"], env=environment, capture_output=True).returncode == 0
+
+    assert not ready()
+    here.touch()
+    assert ready()
+    os.utime(here, (time.time() - 20, time.time() - 20))
+    assert not ready()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
