@@ -26,6 +26,8 @@ from service_roles.migrate import assert_migrated, database_url
 #: Connections that one process opens when it needs them, and keeps. A request holds one only during its local
 #: transaction, never while it waits for a decision.
 _POOL_SIZE = 20
+#: The settings by which the protocol's waits end; 0 would be for ever.
+_LIMITS = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
 
 
 def assemble(
@@ -94,7 +96,14 @@ def _checks(engine: Engine, package: str) -> dict[str, Callable[[], None]]:
             if not int(connection.execute(text("SHOW max_prepared_transactions")).scalar_one()):
                 raise NotReady("max_prepared_transactions is 0: set it in postgresql.conf and restart PostgreSQL")
 
-    return {"database": database, "migrated": migrated, "able_to_prepare": able_to_prepare}
+    def bounded_waits() -> None:
+        with engine.connect() as connection:
+            lost = [name for name in _LIMITS if connection.execute(text(f"SHOW {name}")).scalar_one() == "0"]
+        if lost:
+            raise NotReady(f"{', '.join(lost)} got lost on the way (a pooler?): set them for the role, docs/scaling.md")
+
+    checks = (database, migrated, able_to_prepare, bounded_waits)
+    return {check.__name__: check for check in checks}
 
 
 def _log_to_stdout(app: flask.Flask) -> None:

@@ -421,6 +421,6 @@ def test_a_process_that_answers_is_alive_and_ready(shop: Shop, service: str) -> 
     ready = shop.call(service, "GET", "/readyz").expect(200)
     assert ready.json == {
         "status": "ready",
-        "checks": {"database": "ok", "migrated": "ok", "able_to_prepare": "ok"},
+        "checks": {"database": "ok", "migrated": "ok", "able_to_prepare": "ok", "bounded_waits": "ok"},
     }
     assert ready.headers["Cache-Control"] == "no-store"

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import flask
@@ -21,6 +22,7 @@ from atomic_commit import Limits
 from celery_config.queues import SERVICES
 from embedded.postgres import Postgres
 from embedded.settings import free_port
+from http_api import service as http_service
 from http_api.problems import PROBLEM_TYPES
 
 CREATE = {
@@ -97,6 +99,22 @@ def test_a_service_whose_database_cannot_prepare_is_not_ready_and_says_what_to_s
         answer = ask(app, "/readyz")
         checks = answer.problem(503, "unavailable")["checks"]
         assert "max_prepared_transactions" in checks["able_to_prepare"], answer
+
+
+def test_a_service_whose_time_limits_got_lost_on_the_way_is_not_ready_and_says_which(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind a pooler that ignores what a connection asks for."""
+    asked = http_service.engine_options
+
+    def ignored(limits: Limits, pool_size: int) -> dict[str, Any]:
+        options = asked(limits, pool_size)
+        return {**options, "connect_args": {**options["connect_args"], "options": "-c statement_timeout=1000"}}
+
+    monkeypatch.setattr(http_service, "engine_options", ignored)
+    with app_on("users", shop.engines["users"].url.render_as_string(hide_password=False)) as app:
+        said = ask(app, "/readyz").problem(503, "unavailable")["checks"]["bounded_waits"]
+    assert said.startswith("failed: lock_timeout, idle_in_transaction_session_timeout got lost")
 
 
 # ---- the OpenAPI document
