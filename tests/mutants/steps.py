@@ -30,13 +30,11 @@ STEPS = (
     ),
     Mutant(
         "every no rolls back every branch",
-        "atomic_commit/journal.py",
-        '" WHERE transaction_id = :leader AND attempt = :attempt"\n)\n\n_ANSWERED',
+        "atomic_commit/journal/deciding.py",
+        '" WHERE transaction_id = :leader AND attempt = :attempt"\n)\n',
         '" WHERE transaction_id = :leader AND attempt = :attempt AND name = ANY (SELECT ballot.name FROM "\n'
         "    \"unnest(CAST(:names AS text[]), CAST(:votes AS text[])) AS ballot (name, vote) WHERE ballot.vote = 'yes')\"\n"
-        ")\n"
-        "\n"
-        "_ANSWERED",
+        ")\n",
         _MESSAGES + "test_it_is_rolled_back_also_where_nobody_hears_of_the_decision_at_first",
     ),
     Mutant(
@@ -83,7 +81,7 @@ STEPS = (
     ),
     Mutant(
         "a new attempt waits until the old one is settled",
-        "atomic_commit/journal.py",
+        "atomic_commit/journal/forming.py",
         "    branches_table.c.transaction_id == table.c.id,\n",
         "",
         _DECISION + "test_a_new_attempt_waits_until_the_old_one_is_settled_and_its_locks_are_gone",
@@ -149,7 +147,7 @@ STEPS = (
     ),
     Mutant(
         "two sweepers: SKIP LOCKED",
-        "atomic_commit/journal.py",
+        "atomic_commit/journal/recovering.py",
         ".with_for_update(skip_locked=True)\n        .cte",
         ".with_for_update()\n        .cte",
         _RECOVERY + "test_two_sweepers_never_hold_the_same_transaction",
@@ -179,7 +177,7 @@ STEPS = (
     ),
     Mutant(
         "the idempotency key is stored with the transaction",
-        "atomic_commit/journal.py",
+        "atomic_commit/journal/accepting.py",
         '            "idempotency_key": key.key if key else None,',
         '            "idempotency_key": None,',
         "eager/test_said_twice.py::test_a_repeated_request_is_done_once_and_answered_alike",
@@ -207,7 +205,7 @@ STEPS = (
     ),
     Mutant(
         "of two answers at once one is the last",
-        "atomic_commit/journal.py",
+        "atomic_commit/journal/settling.py",
         'WHERE id = :leader FOR UPDATE)"',
         'WHERE id = :leader)"',
         _AGES + "test_of_two_answers_at_the_same_moment_one_is_the_last_and_settles",

@@ -30,7 +30,7 @@ TROUBLE = (
     ),
     Mutant(
         "a client is told when it is over: settled",
-        "atomic_commit/journal.py",
+        "atomic_commit/journal/settling.py",
         "    .returning(table.c.state, table.c.kind, NOTICE)",
         "    .returning(table.c.state, table.c.kind)",
         "eager/test_notices.py::test_a_client_is_told_when_the_last_participant_has_answered",
@@ -194,7 +194,7 @@ TROUBLE = (
     ),
     Mutant(
         "what is claimed is put off",
-        "atomic_commit/journal.py",
+        "atomic_commit/journal/recovering.py",
         "            next_look_at=sa.case((listening, func.least(put_off, table.c.patience_until)), else_=put_off),\n",
         "",
         _RECOVERY + "test_two_sweepers_never_hold_the_same_transaction",

@@ -1,0 +1,108 @@
+"""What recovery claims, puts off, puts aside, and what a person releases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from atomic_commit.journal.terms import NOW, PROGRESS, changed, in_seconds
+from atomic_commit.records import State, of_attempt
+from atomic_commit.schema import transactions as table
+
+
+def claim_due(session: Session, limit: int, pauses: Sequence[float], farthest: float) -> list[tuple[UUID, float]]:
+    """Claim transactions that are due for a look: (id, seconds overdue), longest overdue first.
+
+    Each claimed one is put off, further with every look (`pauses[looks]` seconds, the last for all further ones), so
+    that two recoverers never hold the same one, one that can't be settled does not crowd out the rest, and a
+    recoverer that dies in the middle has lost nothing.
+
+    `farthest`: nothing is ever put off by more seconds. What seems to be was, by a clock that has since been moved
+    back, and is due as well.
+    """
+    due = (
+        select(table.c.id, func.extract("epoch", NOW - table.c.next_look_at).label("overdue"))
+        .where(sa.or_(table.c.next_look_at <= func.now(), table.c.next_look_at > in_seconds(farthest)))
+        .order_by(table.c.next_look_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    steps = sa.case(dict(enumerate(pauses)), value=table.c.looks, else_=pauses[-1])
+    put_off = NOW + sa.func.make_interval(0, 0, 0, 0, 0, 0, sa.cast(steps, sa.Float))
+    listening = sa.and_(table.c.state == State.PREPARING, table.c.dispatched, table.c.patience_until > NOW)
+    claimed = session.execute(
+        update(table)
+        .where(table.c.id == due.c.id)
+        .values(
+            looks=table.c.looks + 1,
+            # an attempt whose patience runs out before is looked at right then
+            next_look_at=sa.case((listening, func.least(put_off, table.c.patience_until)), else_=put_off),
+        )
+        .returning(table.c.id, due.c.overdue)
+    )
+    return [(row.id, float(row.overdue)) for row in claimed]
+
+
+def make_all_due(session: Session) -> None:
+    """Bring everything unsettled forward to now: at a worker's start, what waits has waited long enough."""
+    session.execute(update(table).where(table.c.next_look_at > NOW).values(next_look_at=NOW))
+    session.execute(update(table).where(table.c.waits_until > NOW).values(waits_until=NOW))
+
+
+def restart_clocks(session: Session, leader: UUID, number: int, patience: float) -> None:
+    """Start the attempt's patience anew and leave time before the deadline, because nobody was there to listen."""
+    session.execute(
+        update(table)
+        .where(of_attempt(leader, number))
+        .values(patience_until=in_seconds(patience), deadline=func.greatest(table.c.deadline, in_seconds(4 * patience)))
+    )
+
+
+def record_quarantine(session: Session, transaction: UUID, error: str) -> None:
+    """Put a transaction aside that can't be settled, with those that share or shared its last attempt: they can't
+    either. They stay in the journal, with their decisions, for a person."""
+    session.execute(
+        update(table)
+        .where(_with_others(transaction), table.c.settled_at.is_(None))
+        .values(quarantined_at=NOW, next_look_at=None, error=error)
+    )
+
+
+def release(session: Session, transaction: UUID) -> bool:
+    """Let recovery take up a transaction that was put aside, with those that share its attempt. False for one that is
+    not quarantined. The decision, and what was answered, stay as they are.
+
+    It is due since it was put aside: after a long time recovery sees that nobody was there to listen, and holds the
+    silence of that time neither against its branches nor against its deadline.
+    """
+    return bool(
+        changed(
+            session,
+            update(table)
+            .where(_with_others(transaction), table.c.quarantined_at.is_not(None), table.c.settled_at.is_(None))
+            .values(next_look_at=table.c.quarantined_at, **PROGRESS),
+        )
+    )
+
+
+def record_error(session: Session, transaction: UUID, error: str) -> int:
+    """Keep an unexpected error where people can see it. Returns how many there have been since the last progress."""
+    statement = (
+        update(table)
+        .where(table.c.id == transaction, table.c.settled_at.is_(None))
+        .values(error=error, failures=table.c.failures + 1)
+        .returning(table.c.failures)
+    )
+    return session.scalar(statement) or 0
+
+
+def _with_others(transaction: UUID) -> Any:
+    """The condition that a row is this transaction's, or of one that is or was last in the same attempt."""
+    leader = select(func.coalesce(table.c.leader, table.c.id)).where(table.c.id == transaction).scalar_subquery()
+    return sa.or_(table.c.id == leader, table.c.leader == leader)
