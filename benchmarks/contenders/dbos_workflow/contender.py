@@ -16,6 +16,8 @@ from embedded.settings import ROOT
 _HERE = "benchmarks.contenders.dbos_workflow"
 #: One process of the API for each core, at least two.
 _PROCESSES = max(2, os.cpu_count() or 2)
+#: In each of them; each thread needs a connection of DBOS's own while it works.
+_THREADS = 32
 
 
 class DbosWorkflow(OnServers):
@@ -24,7 +26,7 @@ class DbosWorkflow(OnServers):
     def start_processes(self) -> None:
         python = require_bench_python()
         self._make_database()
-        environment = {**self.environment(), "DBOS_URL": self._url()}
+        environment = {**self.environment(), "DBOS_URL": self._url(), "WEB_THREADS": str(_THREADS)}
         command = [python, "-m", f"{_HERE}.migrate"]
         subprocess.run(command, env=environment, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         self.servers.start_all([api(python, f"{_HERE}.app:create_app()", self.port, environment, _PROCESSES)])
