@@ -9,12 +9,13 @@ the coordinator's own change as last resource. To be read in this order:
 ``participant``  prepare, commit, rollback of one service's branches
 ``members``      its function, run for several transactions that share an attempt
 ``coordinator``  begin, dispatch, decide, acknowledge, look
+``acceptance``   the local transactions of begin, each by itself or those that come at the same moment together
 ``attempts``     who goes at once, who waits, who goes together
 ``decider``      the votes of one attempt, and what is written down because of them
 ``recovery``     the sweep that finishes whatever messages have not
 ``retention``    removes what nobody can need any more
 ``journal``      writes the rows behind it, ``records`` reads them, ``schema`` their tables
-``messages``     what is sent, ``watch`` how a request waits
+``messages``     what is sent, ``watch`` how a request waits, ``notices`` how it is told
 ``limits``, ``errors``, ``database``: time limits, what can go wrong, connection settings
 
 Import rule: this package knows SQLAlchemy and Celery. It imports no Flask, no service, and none of the packages beside

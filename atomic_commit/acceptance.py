@@ -21,7 +21,7 @@ from atomic_commit import journal
 from atomic_commit.attempts import Attempts
 from atomic_commit.database import told_apart
 from atomic_commit.declare import TransactionKind, Values
-from atomic_commit.errors import Conflict, Lost, is_lost
+from atomic_commit.errors import Conflict, Impossible, Lost, is_lost
 from atomic_commit.points import reach
 from atomic_commit.records import IdempotencyKey, TransactionRecord
 
@@ -114,7 +114,10 @@ class Acceptance:
         with told_apart(), Session(self._engine) as session:
             reach("begin.before_accept", session)
             session.execute(_SHORT_WAIT)
-            values = self._kind.begin_together(session, {one.transaction: one.arguments for one in together})
+            arguments = {one.transaction: one.arguments for one in together}
+            values = self._kind.begin_together(session, arguments)
+            if values.keys() != arguments.keys():
+                raise Impossible(f"{self._kind.name}: what begins together has not answered for each and nobody else")
             keys = {one.transaction: one.key for one in together}
             records = self._attempts.accept_waiting(session, self._kind, values, keys)
             reach("begin.before_commit", session)

@@ -285,6 +285,8 @@ def _changed(
     of_each = {transaction: values[str(transaction)] for transaction in going}
     if kind.commit_together and len(going) > 1:
         done = kind.commit_together(session, of_each)
+        if done.keys() != of_each.keys():
+            raise Impossible(f"{kind.name}: what commits together has not answered for each and nobody else")
         session.flush()
         return {transaction: result for transaction, result in done.items() if result is not None}
     results = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from sqlalchemy import ARRAY, Integer, Row, bindparam, func, select, update
@@ -31,12 +31,12 @@ def cancel_orders_of_users(session: Session, user_id: list[int]) -> list[Values]
         if order.status == "cancelling":
             raise Conflict(f"order {order.id} is being cancelled")
     owners = {order.id: order.user_id for order in orders}
-    held: dict[int, Counter[int]] = {user: Counter() for user in user_id}
+    held: dict[int, Counter[int]] = defaultdict(Counter)
     if owners:
         session.execute(_CANCEL, {"ids": list(owners)})
         for line in session.execute(_LINES, {"ids": list(owners)}):
             held[owners[line.order_id]][line.product_id] += line.quantity
-    return [{"quantities": in_product_order(held[user])} for user in user_id]
+    return [{"quantities": in_product_order(held.pop(user, {}))} for user in user_id]  # what one gets no other gets
 
 
 @branches.locks(cancel_user_orders)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +22,7 @@ BENCH_PYTHON = str(ROOT / ".venv-bench" / "bin" / "python")
 THREADS = {"worker": 8, "outcome-worker": 4}
 
 
-class Contender:
+class Contender(ABC):
     """Something that can remove users. ``with contender:`` it runs, on empty databases of its own."""
 
     name: ClassVar[str]
@@ -50,31 +51,31 @@ class Contender:
     ) -> None:
         self.stop()
 
-    def start(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def start(self) -> None: ...
 
-    def stop(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def stop(self) -> None: ...
 
-    def admin_url(self, database: str) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def admin_url(self, database: str) -> str: ...
 
     @property
-    def redis_port(self) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def redis_port(self) -> int: ...
 
+    @abstractmethod
     def pids(self) -> dict[str, list[int]]:
         """Group → pids of its processes, as the counters want them."""
-        raise NotImplementedError
 
-    def caller(self) -> Caller:
-        raise NotImplementedError
+    @abstractmethod
+    def caller(self) -> Caller: ...
 
     def removal(self, user: int) -> Any:
         """What its caller takes for "remove this user"."""
         return ("DELETE", f"/users/{user}", None)
 
-    def prepare(self, users: list[int]) -> None:
+    def prepare(self, users: list[int]) -> None:  # noqa: B027  (most need nothing)
         """What has to be done beforehand so that these users can be removed; it is in no figure."""
 
     def remove(self, users: list[int], clients: int, rate: float | None = None) -> Done:

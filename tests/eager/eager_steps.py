@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg2
+import pytest
 from eager_shop import Shop
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
-from atomic_commit import TransactionRecord
+from atomic_commit import TransactionRecord, acceptance
 from atomic_commit.names import Gid
 
 
@@ -38,3 +42,28 @@ def begin_next_attempt(shop: Shop) -> None:
     with shop.post.loses():
         shop.time_passes(6)
         shop.sweep()
+
+
+def cut_before_the_commit_of_begin(shop: Shop, patch: pytest.MonkeyPatch) -> None:
+    """From now on the users service's connection is gone when it wants to commit a begin."""
+
+    def cut(point: str, session: Any = None) -> None:
+        if point == "begin.before_commit":
+            pid = session.connection().connection.driver_connection.info.backend_pid
+            shop.query_outside("users", f"SELECT pg_terminate_backend({pid})")
+
+    patch.setattr(acceptance, "reach", cut)
+
+
+def lose_the_answer_to_the_next_commit(patch: pytest.MonkeyPatch) -> list[bool]:
+    """It happens, and nobody is told. Returns a list that is empty until then."""
+    commit, lost = Session.commit, []
+
+    def once(session: Session) -> None:
+        commit(session)
+        if not lost:
+            lost.append(True)
+            raise OperationalError("COMMIT", None, psycopg2.OperationalError("the connection is gone"))
+
+    patch.setattr(Session, "commit", once)
+    return lost

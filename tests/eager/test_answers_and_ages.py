@@ -6,13 +6,12 @@ import threading
 import time
 from typing import Any
 
-import psycopg2
 import pytest
 from eager_shop import Shop
-from sqlalchemy.exc import OperationalError
+from eager_steps import cut_before_the_commit_of_begin, lose_the_answer_to_the_next_commit
 from sqlalchemy.orm import Session
 
-from atomic_commit import Conflict, TransactionRecord, acceptance, coordinator, journal
+from atomic_commit import Conflict, TransactionRecord, coordinator, journal
 from atomic_commit.records import Outcome, attempt_of
 
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
@@ -42,12 +41,7 @@ def test_a_client_of_a_committed_transaction_waits_a_moment_for_its_participants
 def test_a_begin_whose_connection_breaks_before_its_commit_is_known_not_to_have_happened(
     shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cut(point: str, session: Any = None) -> None:
-        if point == "begin.before_commit":
-            pid = session.connection().connection.driver_connection.info.backend_pid
-            shop.query_outside("users", f"SELECT pg_terminate_backend({pid})")
-
-    monkeypatch.setattr(acceptance, "reach", cut)
+    cut_before_the_commit_of_begin(shop, monkeypatch)
     shop.remove_user(user).problem(503, "conflict-busy")
     assert shop.status_of_user(user) == "active"
     assert shop.query("users", "SELECT state, settled_at IS NOT NULL FROM transactions") == [("aborted", True)]
@@ -56,15 +50,7 @@ def test_a_begin_whose_connection_breaks_before_its_commit_is_known_not_to_have_
 def test_a_begin_that_was_committed_goes_on_though_its_answer_was_lost(
     shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commit, lost = Session.commit, []
-
-    def lose_the_first_answer(session: Session) -> None:
-        commit(session)
-        if not lost:
-            lost.append(True)
-            raise OperationalError("COMMIT", None, psycopg2.OperationalError("the connection is gone"))
-
-    monkeypatch.setattr(Session, "commit", lose_the_first_answer)
+    lost = lose_the_answer_to_the_next_commit(monkeypatch)
     shop.remove_user(user).expect(200)
     assert lost
     assert shop.status_of_user(user) is None

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import psycopg2
 import pytest
+import sqlalchemy as sa
 from eager_line import ends
-from eager_shop import LIMITS, Shop
-from sqlalchemy.exc import IntegrityError, OperationalError
+from eager_shop import Shop
+from eager_steps import cut_before_the_commit_of_begin, lose_the_answer_to_the_next_commit
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from atomic_commit import Conflict, IdempotencyKey, Missing, Refused, TransactionRecord, acceptance
+from users_service import remove_user as module
+from users_service.remove_user import remove_user
 
 LOCAL_TRANSACTIONS = "SELECT count(DISTINCT xmin::text) FROM transactions"
 
@@ -122,35 +127,40 @@ def test_a_key_that_is_used_by_two_at_the_same_moment_is_taken_once(shop: Shop, 
 
 def test_one_whose_row_is_locked_waits_by_itself(shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """The others are accepted while the row is still held."""
-    waits: list[float] = []
-    begin_together = acceptance.Acceptance._begin_together
+    door = shop.atomic("users").coordinator._acceptance["remove_user"]
+    waits = []
 
-    def timed(*given: Any) -> None:
-        began = time.monotonic()
-        try:
-            begin_together(*given)
-        finally:
-            waits.append(time.monotonic() - began)
+    def noted(session: Session, removals: Any) -> Any:
+        waits.append(session.scalar(sa.text("SHOW lock_timeout")))
+        return remove_user.begin_together(session, removals)
 
-    monkeypatch.setattr(acceptance.Acceptance, "_begin_together", timed)
+    monkeypatch.setattr(door, "_kind", replace(remove_user, begin_together=noted))
     with shop.locked("users", "SELECT 1 FROM users WHERE id = :id FOR UPDATE", id=users[1]):
         first, held, last = begin_at_once(shop, "users", "remove_user", *removals(users))
     assert isinstance(held, Conflict)
     assert {first.state, last.state} == {"preparing"}
-    assert len(waits) == 1
-    assert waits[0] < LIMITS.lock_timeout, "together they wait no longer than a moment"
+    assert waits == ["20ms"], "together they wait no longer than a moment"
+    shop.recover()
+
+
+def test_nobody_is_forgotten_by_what_begins_together(
+    shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forgetful(session: Session, removals: Any) -> Any:
+        return dict(list(remove_user.begin_together(session, removals).items())[:-1])
+
+    door = shop.atomic("users").coordinator._acceptance["remove_user"]
+    monkeypatch.setattr(door, "_kind", replace(remove_user, begin_together=forgetful))
+    begun = begin_at_once(shop, "users", "remove_user", *removals(users))
+    assert shop.query("users", LOCAL_TRANSACTIONS) == [(3,)]
+    assert [record.values for record in begun] == removals(users)
     shop.recover()
 
 
 def test_where_the_commit_of_all_is_lost_each_learns_that_it_did_not_happen(
     shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cut(point: str, session: Any = None) -> None:
-        if point == "begin.before_commit":
-            pid = session.connection().connection.driver_connection.info.backend_pid
-            shop.query_outside("users", f"SELECT pg_terminate_backend({pid})")
-
-    monkeypatch.setattr(acceptance, "reach", cut)
+    cut_before_the_commit_of_begin(shop, monkeypatch)
     begun = begin_at_once(shop, "users", "remove_user", *removals(users))
     assert [type(one) for one in begun] == [Conflict] * 3
     assert [shop.status_of_user(user) for user in users] == ["active"] * 3
@@ -160,15 +170,7 @@ def test_where_the_commit_of_all_is_lost_each_learns_that_it_did_not_happen(
 def test_where_only_its_answer_is_lost_each_learns_that_it_happened(
     shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commit, lost = Session.commit, []
-
-    def lose_the_first_answer(session: Session) -> None:
-        commit(session)
-        if not lost:
-            lost.append(True)
-            raise OperationalError("COMMIT", None, psycopg2.OperationalError("the connection is gone"))
-
-    monkeypatch.setattr(Session, "commit", lose_the_first_answer)
+    lost = lose_the_answer_to_the_next_commit(monkeypatch)
     begun = begin_at_once(shop, "users", "remove_user", *removals(users))
     assert lost
     assert [record.waiting for record in begun] == [True] * 3
@@ -210,3 +212,20 @@ def test_whoever_comes_first_begins_by_itself_and_the_place_is_free_afterwards(s
         shop.begin("users", "remove_user", user_id=999_999)
     assert not shop.atomic("users").coordinator._acceptance["remove_user"]._somebody_begins
     shop.recover()
+
+
+def test_a_user_who_becomes_active_while_a_removal_looks_is_marked_all_the_same(
+    shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first look finds an earlier removal, which is aborted before the second."""
+    mark, looks = module._mark, []
+
+    def too_early(*given: Any) -> bool:
+        looks.append(given)
+        return len(looks) > 1 and mark(*given)
+
+    monkeypatch.setattr(module, "_mark", too_early)
+    removal = shop.begin("users", "remove_user", user_id=user)
+    assert shop.query("users", "SELECT status, removed_by FROM users") == [("removing", removal.id)]
+    shop.recover()
+    assert shop.status_of_user(user) is None

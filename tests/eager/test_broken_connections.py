@@ -36,6 +36,32 @@ def wire(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     wire.close()
 
 
+def test_statements_by_themselves_and_transactions_take_turns_on_one_connection(shop: Shop) -> None:
+    """Also after the pool was made anew."""
+    engine = sa.create_engine(shop.engines["orders"].url, pool_size=1, max_overflow=0)
+    by_itself = autocommit(engine)
+    in_transaction = sa.text("SELECT pg_current_xact_id_if_assigned() IS NOT NULL")
+    for _ in range(2):
+        with by_itself.connect() as connection:
+            connection.execute(sa.text("SELECT pg_current_xact_id()"))
+            assert not connection.scalar(in_transaction)
+        with engine.connect() as connection:
+            connection.execute(sa.text("SELECT pg_current_xact_id()"))
+            assert connection.scalar(in_transaction)
+        engine.dispose()
+
+
+def test_others_commits_are_seen_whatever_the_database_says_by_default(shop: Shop) -> None:
+    shop.query("orders", "ALTER ROLE CURRENT_USER SET default_transaction_isolation = 'serializable'")
+    engine = sa.create_engine(shop.engines["orders"].url, **engine_options(LIMITS, pool_size=1))
+    try:
+        with engine.connect() as connection:
+            assert connection.scalar(sa.text("SHOW transaction_isolation")) == "read committed"
+    finally:
+        engine.dispose()
+        shop.query("orders", "ALTER ROLE CURRENT_USER RESET default_transaction_isolation")
+
+
 def test_a_connection_that_was_used_a_moment_ago_and_ended_since_is_replaced(shop: Shop) -> None:
     engine = sa.create_engine(shop.engines["orders"].url, **engine_options(LIMITS, pool_size=1))
     with engine.connect() as connection:

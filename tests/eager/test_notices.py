@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from uuid import UUID
 
 import pytest
 from eager_shop import Shop
@@ -24,14 +25,20 @@ def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def waiting(shop: Shop, removal: TransactionRecord) -> Iterator[threading.Thread]:
-    """A client that waits for the removal, and is listening."""
+def waiting(shop: Shop, removal: TransactionRecord, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Thread]:
+    """A client that waits for the removal, listens, and has looked in vain."""
+    looked, look = threading.Event(), watch.DecisionWatch._wake
+
+    def told(self: watch.DecisionWatch, asked: list[UUID]) -> None:
+        look(self, asked)
+        if removal.id in asked:
+            looked.set()
+
+    monkeypatch.setattr(watch.DecisionWatch, "_wake", told)
     client = threading.Thread(target=shop.atomic("users").wait, args=(removal.id, 50))
     client.start()
-    while not shop.query("users", LISTENERS):
-        assert client.is_alive()
-        time.sleep(0.005)
-    time.sleep(0.1)  # it has looked by now, and in vain
+    assert looked.wait(SOON)
+    assert shop.query("users", LISTENERS)
     yield client
     client.join()
 

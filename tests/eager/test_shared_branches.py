@@ -114,6 +114,21 @@ def test_one_whose_own_change_is_refused_is_not_the_end_of_the_others(
     assert reason(shop, "orders", begun[1]) == "not_two"
 
 
+def test_nobody_is_forgotten_by_what_commits_together(
+    shop: Shop, user: int, teapot: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forgetful(session: Session, placed: Any) -> Any:
+        return place_order.commit_together(session, dict(list(placed.items())[:-1]))  # type: ignore[misc]
+
+    begun = all_placed(shop, (user, {teapot: 1}), (user, {teapot: 2}))
+    kinds = shop.atomic("orders").coordinator._kinds
+    monkeypatch.setitem(kinds, "place_order", replace(place_order, commit_together=forgetful))
+    shop.dispatch("orders", "place_order")
+    shop.recover()
+    assert [state for state, _ in ends(shop, "orders", begun)] == ["committed"] * 2
+    assert list(shop.orders_of(user).values()) == ["open"] * 2
+
+
 def test_a_change_that_fails_for_all_together_is_not_counted_against_each(shop: Shop, user: int, teapot: int) -> None:
     shop.query("orders", "ALTER TABLE orders ADD CONSTRAINT closed CHECK (false) NOT VALID")
     try:

@@ -34,13 +34,19 @@ TAKE_ONE = sa.text("UPDATE products SET stock = stock - 1 WHERE id = :id")
 
 @pytest.fixture
 def members(shop: Shop, teapot: int) -> dict[str, Values]:
-    """Three transactions, two of which have to do with the same rows."""
+    """Four transactions, some of which have to do with the same rows."""
     kettle = shop.add_product("kettle", stock=5, price=2999)
     customers = [shop.add_user(name) for name in ("Ada", "Grace")]
     for user in customers:
         shop.place_order(user, {teapot: 1, kettle: 1})
         shop.place_order(user, {kettle: 1})
-    wanted = [(customers[1], {kettle: 1, teapot: 2}), (customers[0], {teapot: 1}), (shop.add_user("Eve"), {teapot: 3})]
+    again = (customers[1], {teapot: 1})  # one and the same user twice
+    wanted = [
+        (customers[1], {kettle: 1, teapot: 2}),
+        (customers[0], {teapot: 1}),
+        (shop.add_user("Eve"), {teapot: 3}),
+        again,
+    ]
     return {
         str(uuid4()): {
             "user_id": user,

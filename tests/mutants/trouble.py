@@ -9,6 +9,7 @@ _WIRE = "eager/test_broken_connections.py::"
 _RESOLVING = "eager/test_resolving_prepared.py::"
 _ROW_ORDER = "eager/test_lock_order.py::test_a_branch_locks_its_rows_in_primary_key_order_however_they_lie"
 _RECOVERY = "eager/test_recovery.py::"
+_BROKEN = "eager/test_broken_connections.py::"
 _REFUSALS = "eager/test_refusals.py::"
 _VOTES = "unit/test_votes.py"
 
@@ -43,11 +44,25 @@ TROUBLE = (
         "eager/test_notices.py::test_a_client_is_told_when_it_is_aborted",
     ),
     Mutant(
+        "after a statement by itself a connection begins transactions again",
+        "atomic_commit/database.py",
+        "        connection.autocommit = False\n\n\ndef run",
+        "        pass\n\n\ndef run",
+        _BROKEN + "test_statements_by_themselves_and_transactions_take_turns_on_one_connection",
+    ),
+    Mutant(
+        "isolation: others' commits are seen",
+        "atomic_commit/database.py",
+        '        "default_transaction_isolation": "read\\\\ committed",\n',
+        "",
+        _BROKEN + "test_others_commits_are_seen_whatever_the_database_says_by_default",
+    ),
+    Mutant(
         "a connection that the server has ended is not taken for alive",
         "atomic_commit/database.py",
         " and not _has_word(connection)",
         "",
-        "eager/test_broken_connections.py::test_a_connection_that_was_used_a_moment_ago_and_ended_since_is_replaced",
+        _BROKEN + "test_a_connection_that_was_used_a_moment_ago_and_ended_since_is_replaced",
     ),
     # ---- locks
     Mutant(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
+from typing import Any
 
 import pytest
 
@@ -23,15 +23,29 @@ class Work:
         self.go_on.wait(10)
 
 
+class Counted:
+    """A lock that tells who asks for it, before they get it."""
+
+    def __init__(self, lock: Any) -> None:
+        self._lock, self.release = lock, lock.release
+        self.one_more = threading.Semaphore(0)
+
+    def acquire(self, timeout: float) -> bool:
+        self.one_more.release()
+        return self._lock.acquire(timeout=timeout)
+
+
 def test_those_who_ask_while_somebody_is_at_it_need_one_more_run_for_all_of_them() -> None:
     once, work = OneForAll(10), Work()
     first = threading.Thread(target=once.do, args=(work,))
     first.start()
     work.inside.wait(10)
+    once._turn = asked = Counted(once._turn)
     others = [threading.Thread(target=once.do, args=(work,)) for _ in range(5)]
     for other in others:
         other.start()
-    time.sleep(0.1)  # they have asked by now
+    for _ in others:
+        assert asked.one_more.acquire(timeout=10)
     work.go_on.set()
     for thread in (first, *others):
         thread.join(10)
