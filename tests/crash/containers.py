@@ -47,6 +47,7 @@ class Containers:
         """Name → service, for every container that is to stay up."""
         lines = docker(
             *("ps", "--filter", f"label=com.docker.compose.project={self.project}"),
+            *("--filter", "label=com.docker.compose.oneoff=False"),
             *("--format", '{{.Names}} {{.Label "com.docker.compose.service"}}'),
         ).splitlines()
         return dict(sorted(line.split() for line in lines))

@@ -7,6 +7,8 @@ import secrets
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from embedded.settings import free_port
 from tests.broker.waiting import wait_until
@@ -61,11 +63,23 @@ class Project(Containers):
         """One that ends by itself, and well."""
         self._compose("run", "--rm", "--no-deps", service)
 
-    def _compose(self, *words: str) -> None:
+    @contextmanager
+    def beside(self, service: str, image: str) -> Iterator[str]:
+        """One more container of this service, of another image, while the block runs. Its name."""
+        name = f"{self.project}-{service}-beside"
+        self._compose("run", "-d", "--no-deps", "--name", name, service, SHOP_IMAGE=image)
+        try:
+            wait_until(lambda: is_well(name), f"{name} is well", UP_WITHIN, 0.2)
+            yield name
+            docker("stop", "--time", str(GRACE), name)
+        finally:
+            docker("rm", "--force", name)
+
+    def _compose(self, *words: str, **settings: str) -> None:
         done = subprocess.run(
             [*self._words, *words],
             cwd=ROOT,
-            env={**os.environ, **self._environment()},
+            env={**os.environ, **self._environment(), **settings},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -8,18 +8,23 @@ from __future__ import annotations
 import io
 import os
 import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import docker
 import pytest
 
+from tests.broker.shopkeeper import WORKERS
 from tests.crash.containers import SERVICES
 from tests.docker.compose import Project
 from tests.docker.engine import ROOT, SHOP, NotHere
 from tests.docker.load import customers
 
 OLD = f"{SHOP}:old"
+#: Seconds for which an old worker of each kind works beside the new one, on the same queue.
+SIDE_BY_SIDE = 10
 
 
 @pytest.fixture
@@ -58,6 +63,15 @@ def test_customers_hardly_notice_an_upgrade(old_project: Project, tmp_path: Path
         for service in SERVICES:
             for role in ("worker", "outcome-worker", "api"):
                 print(project.replace(f"{service}-{role}"), flush=True)
+        with ExitStack() as stack:
+            old = [stack.enter_context(project.beside(worker, OLD)) for worker in WORKERS]
+            time.sleep(SIDE_BY_SIDE)
+            assert not [name for name in old if not tasks_done(name)], "the old ones had work too"
+
+
+def tasks_done(container: str) -> int:
+    log = subprocess.run(["docker", "logs", container], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True)
+    return log.stdout.count(b" succeeded in ")
 
 
 def git(*words: str) -> bytes:
