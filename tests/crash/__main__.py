@@ -23,12 +23,13 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="every point killed once")
     parser.add_argument("--shared", action="store_true", help="at attempts that several transactions share")
     parser.add_argument("--shard", default="0/1", help="K/N: every N-th injection, from the K-th")
+    parser.add_argument("--skip", type=int, default=0, help="go on after so many, where a sweep was cut short")
     parser.add_argument("--limit", type=int, help="at most so many")
     parser.add_argument("--out", type=Path, help="where the results go, a JSON line each")
     chosen = parser.parse_args()
     part, parts = (int(number) for number in chosen.shard.split("/"))
     injections = _injections(chosen)
-    mine = islice(islice(injections, part, None, parts), chosen.limit)
+    mine = islice(islice(injections, part, None, parts), chosen.skip, None)
     state = Path(tempfile.mkdtemp(prefix="crash-"))
     out = chosen.out or state / "results.jsonl"
     points = state / "points"
@@ -37,7 +38,7 @@ def main() -> int:
         open(out, "a") as results_file,
         Shop(state, broker=chosen.broker, flower=False, environment={"ATOMIC_POINTS": str(points)}) as shop,
     ):
-        results = Sweep(shop, chosen.broker, points).run(mine, results_file)
+        results = Sweep(shop, chosen.broker, points).run(islice(mine, chosen.limit), results_file)
     print(table(results))
     print(f"{time.monotonic() - began:.0f} s; results in {out}")
     return 1 if any(result["wrong"] for result in results) else 0

@@ -102,7 +102,7 @@ class Sweep:
         celery = create_celery(service)
         celery.conf.update(broker_url=self.shop.broker_url, result_backend=self.shop.result_backend_url)
         messages = Messages(celery, APP_NAME, service, Limits().message_lifetime)
-        engine = create_engine(self.shop.admin_url(service))
+        engine = create_engine(self.shop.admin_url(service).replace("postgresql:", "postgresql+psycopg2:", 1))
         try:
             messages.send_attempt(attempt_of([self._record(engine, answer)]))
             scene.keeper.decided(answer)

@@ -53,7 +53,7 @@ def old_project(old_image: str) -> Iterator[Project]:
         project.down()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_customers_hardly_notice_an_upgrade(old_project: Project, tmp_path: Path) -> None:
     project = old_project
     with customers(project, tmp_path / "history.jsonl"):

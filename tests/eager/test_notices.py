@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import select
 import threading
 import time
 from collections.abc import Iterator
-from uuid import UUID
 
 import pytest
 from eager_shop import Shop
@@ -26,18 +26,23 @@ def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def waiting(shop: Shop, removal: TransactionRecord, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Thread]:
-    """A client that waits for the removal, listens, and has looked in vain."""
-    looked, look = threading.Event(), watch.DecisionWatch._wake
+    """A client that waits for the removal, listens, has looked in vain, and does not look again before it is told."""
+    came, rests, wake, wait = threading.Event(), threading.Event(), Notices.wake, Notices.wait
 
-    def told(self: watch.DecisionWatch, asked: list[UUID]) -> None:
-        look(self, asked)
-        if removal.id in asked:
-            looked.set()
+    def wakes_who_looks(self: Notices) -> None:
+        wake(self)
+        came.set()
 
-    monkeypatch.setattr(watch.DecisionWatch, "_wake", told)
+    def looks_then_rests(self: Notices, seconds: float, *, wakes: bool) -> bool:
+        if wakes and came.is_set() and not select.select([self._woken], [], [], 0)[0]:
+            rests.set()
+        return wait(self, seconds, wakes=wakes)
+
+    monkeypatch.setattr(Notices, "wake", wakes_who_looks)
+    monkeypatch.setattr(Notices, "wait", looks_then_rests)
     client = threading.Thread(target=shop.atomic("users").wait, args=(removal.id, 50))
     client.start()
-    assert looked.wait(SOON)
+    assert rests.wait(SOON)
     assert shop.query("users", LISTENERS)
     yield client
     client.join()
