@@ -104,7 +104,9 @@ class Sweep:
         messages = Messages(celery, APP_NAME, service, Limits().message_lifetime)
         engine = create_engine(self.shop.admin_url(service).replace("postgresql:", "postgresql+psycopg2:", 1))
         try:
-            messages.send_attempt(attempt_of([self._record(engine, answer)]))
+            record = self._record(engine, answer)
+            if record.current_branches:  # between two attempts there is no chain
+                messages.send_attempt(attempt_of([record]))
             scene.keeper.decided(answer)
             record = self._record(engine, answer)
             messages.send_outcomes((branch for branch in record.branches if branch.outcome), record.read_at)
