@@ -11,14 +11,15 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any, TextIO
 
+from celery import Celery
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 from atomic_commit import Limits, records
 from atomic_commit.messages import Messages
 from atomic_commit.records import attempt_of
-from celery_config import create_celery
 from celery_config.factory import APP_NAME
+from celery_config.settings import settings
 from embedded.shop import Shop
 from tests.broker.http_calls import Answer
 from tests.broker.shopkeeper import ASYNC, Shopkeeper
@@ -99,17 +100,18 @@ class Sweep:
     def _deliver_again(self, scene: Scene, answer: Answer) -> None:
         """Send the chain a second time at once, and every outcome a second time once there is a decision."""
         service = "users" if scene.injection.kind == "remove_user" else "orders"
-        celery = create_celery(service)
-        celery.conf.update(broker_url=self.shop.broker_url, result_backend=self.shop.result_backend_url)
+        celery = Celery(service, set_as_current=False)
+        celery.conf.update(settings(service, self.shop.broker_url, self.shop.result_backend_url))
         messages = Messages(celery, APP_NAME, service, Limits().message_lifetime)
         engine = create_engine(self.shop.admin_url(service).replace("postgresql:", "postgresql+psycopg2:", 1))
         try:
             record = self._record(engine, answer)
             if record.current_branches:  # between two attempts there is no chain
-                messages.send_attempt(attempt_of([record]))
+                assert messages.send_attempt(attempt_of([record])), "the broker took the chain"
             scene.keeper.decided(answer)
             record = self._record(engine, answer)
-            messages.send_outcomes((branch for branch in record.branches if branch.outcome), record.read_at)
+            outcomes = [branch for branch in record.branches if branch.outcome]
+            assert messages.send_outcomes(outcomes, record.read_at), "the broker took the outcomes"
         finally:
             engine.dispose()
             celery.close()
