@@ -15,6 +15,7 @@ from embedded.shop import Shop
 from .injections import Injection, all_injections, shared_injections, short_sweep
 from .report import table
 from .sweep import Sweep
+from .termination import end_by_exception
 
 
 def main() -> int:
@@ -27,6 +28,7 @@ def main() -> int:
     parser.add_argument("--limit", type=int, help="at most so many")
     parser.add_argument("--out", type=Path, help="where the results go, a JSON line each")
     chosen = parser.parse_args()
+    end_by_exception()
     part, parts = (int(number) for number in chosen.shard.split("/"))
     injections = _injections(chosen)
     mine = islice(islice(injections, part, None, parts), chosen.skip, None)

@@ -22,6 +22,7 @@ from .message_cases import Case, all_cases, deadline_cases
 from .message_faults import FAULTS, Play
 from .post import Post
 from .report import quiet_figures
+from .termination import end_by_exception
 
 #: What is silent is given up soon, and what waits for a lock sooner.
 _SPEEDY = {"ATOMIC_PATIENCE": "1.5", "ATOMIC_LOCK_TIMEOUT": "0.5"}
@@ -92,6 +93,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], help="only cases that have this word; may be repeated")
     parser.add_argument("--out", type=Path, help="where the results go, a JSON line each")
     chosen = parser.parse_args()
+    end_by_exception()
     out = chosen.out or Path(tempfile.mkdtemp(prefix="messages-")) / "results.jsonl"
     began, results = time.monotonic(), []
     with open(out, "a") as results_file:

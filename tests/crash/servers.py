@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 import tempfile
 from collections import Counter
@@ -20,6 +19,7 @@ from typing import Any, TextIO
 from .machine_faults import machine_faults
 from .server_faults import server_faults
 from .stage import Fault, Stage
+from .termination import end_by_exception
 
 #: What the workload must have seen, or the verdicts say little: each operation done, and something refused.
 _SEEN = ("place 201", "cancel 200", "remove 200", "place 409", "cancel 409")
@@ -93,7 +93,7 @@ def main() -> int:
         for fault in (*server_faults(given.broker), *machine_faults())
         if (given.only in fault.name or given.only in fault.kind) and (fault.short or not given.short)
     ]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by an exception, so that the shop is taken down
+    end_by_exception()
     folder = Path(tempfile.mkdtemp(prefix="servers-"))
     results = []
     with open(given.out or folder / "results.jsonl", "a") as out:

@@ -26,6 +26,7 @@ from .clients import Client, Market
 from .faults import Faults
 from .history import History
 from .proxy import Network
+from .termination import end_by_exception
 
 QUIET_WITHIN = 120.0
 
@@ -151,6 +152,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where history and logs go")
     parser.add_argument("--out", type=Path, help="append the figures to this file, as a JSON line")
     chosen = parser.parse_args()
+    end_by_exception()
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="soak-"))
     figures = soak(chosen.minutes, chosen.seed, chosen.broker, chosen.clients, chosen.pause, folder, chosen.proxy)
     print(json.dumps(figures, indent=1))
