@@ -43,6 +43,8 @@ class Coordinator:
     def __init__(self, engine: Engine, messages: Messages, kinds: Iterable[TransactionKind], limits: Limits) -> None:
         self._engine, self._reads, self._messages = engine, autocommit(engine), messages
         self._kinds = {kind.name: kind for kind in kinds}
+        # Twice the longest pause, so that a service configured otherwise is not hurried without end.
+        self._farthest = 2 * limits.backoff_cap
         self._after_begin = {name: OneForAll(limits.sweep_interval) for name in self._kinds}
         self.attempts = Attempts(engine, messages, limits)
         self.decider = Decider(engine, messages, self._kinds, limits)
@@ -112,6 +114,9 @@ class Coordinator:
                 ids = journal.put_aside_kind(session, unknown, f"nobody here knows the kind {unknown!r}")
             if ids:
                 log.critical("of the unknown kind %s, QUARANTINED: %s", unknown, ", ".join(map(str, ids)))
+        if kinds:
+            with Session(self._engine) as session, session.begin():
+                journal.bring_forward(session, kinds, self._farthest)
         return all(self.dispatch(kind) for kind in kinds & self._kinds.keys())
 
     # ---- decide

@@ -26,6 +26,7 @@ from atomic_commit.journal.forming import (
     start_attempt,
 )
 from atomic_commit.journal.recovering import (
+    bring_forward,
     claim_due,
     make_all_due,
     record_error,
@@ -38,6 +39,7 @@ from atomic_commit.journal.turns import TURNS
 
 __all__ = [
     "TURNS",
+    "bring_forward",
     "claim_due",
     "claim_waiting",
     "hold_attempt",

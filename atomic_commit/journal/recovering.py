@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -53,6 +53,13 @@ def make_all_due(session: Session) -> None:
     """Bring everything unsettled forward to now: at a worker's start, what waits has waited long enough."""
     session.execute(update(table).where(table.c.next_look_at > NOW).values(next_look_at=NOW))
     session.execute(update(table).where(table.c.waits_until > NOW).values(waits_until=NOW))
+
+
+def bring_forward(session: Session, kinds: Collection[str], farthest: float) -> None:
+    """Let those of these kinds go now that seem to wait for more than so many seconds, for which nobody is ever told to
+    wait: it was written by a clock that has since been moved back."""
+    far = func.statement_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, farthest)
+    session.execute(update(table).where(table.c.kind.in_(kinds), table.c.waits_until > far).values(waits_until=NOW))
 
 
 def restart_clocks(session: Session, leader: UUID, number: int, patience: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from eager_shop import LIMITS, Shop
+from eager_steps import give_up
 
 from atomic_commit import TransactionRecord
 from atomic_commit.records import State
@@ -41,6 +42,28 @@ def test_an_attempt_is_granted_its_patience_from_now_on_and_not_an_hour_more(
     assert (now.patience_until - now.read_at).total_seconds() <= LIMITS.patience
     shop.recover()
     assert shop.status_of_user(user) is None
+
+
+def test_who_waits_for_another_attempt_goes_when_its_pause_seems_to_end_in_an_hour(
+    shop: Shop, removal: TransactionRecord, user: int
+) -> None:
+    give_up(shop, removal)
+    assert shop.record("users", removal.id).waiting
+    shop.time_passes(-AN_HOUR)
+    shop.sweep()
+    now = shop.record("users", removal.id)
+    assert (now.waiting, now.attempt) == (False, 2)
+    shop.recover()
+    assert shop.status_of_user(user) is None
+
+
+def test_a_pause_that_a_right_clock_has_measured_is_left_as_it_is(shop: Shop, removal: TransactionRecord) -> None:
+    give_up(shop, removal)
+    shop.time_passes(-LIMITS.backoff_cap)
+    before = shop.record("users", removal.id)
+    shop.sweep()
+    assert shop.record("users", removal.id).waits_until == before.waits_until
+    shop.recover()
 
 
 def test_a_clock_that_stands_right_leaves_patience_and_looks_as_they_are(

@@ -201,6 +201,20 @@ TROUBLE = (
         "eager/test_clock_moved_back.py::test_an_attempt_is_granted_its_patience_from_now_on_and_not_an_hour_more",
     ),
     Mutant(
+        "a pause that a clock moved back has lengthened is over",
+        "atomic_commit/coordinator.py",
+        "                journal.bring_forward(session, kinds, self._farthest)\n",
+        "                pass\n",
+        "eager/test_clock_moved_back.py::test_who_waits_for_another_attempt_goes_when_its_pause_seems_to_end_in_an_hour",
+    ),
+    Mutant(
+        "a pause that a right clock has measured is kept",
+        "atomic_commit/journal/recovering.py",
+        "table.c.waits_until > far)",
+        "table.c.waits_until > NOW)",
+        "eager/test_clock_moved_back.py::test_a_pause_that_a_right_clock_has_measured_is_left_as_it_is",
+    ),
+    Mutant(
         "a sweeper's start: everything is due",
         "atomic_commit/recovery.py",
         "                if fresh:\n",
