@@ -23,6 +23,7 @@ def main() -> int:
     parser.add_argument("--broker", choices=("redis", "rabbitmq"), default="redis")
     parser.add_argument("--short", action="store_true", help="every point killed once")
     parser.add_argument("--shared", action="store_true", help="at attempts that several transactions share")
+    parser.add_argument("--only", default="", help="only those whose description contains this, for example kill")
     parser.add_argument("--shard", default="0/1", help="K/N: every N-th injection, from the K-th")
     parser.add_argument("--skip", type=int, default=0, help="go on after so many, where a sweep was cut short")
     parser.add_argument("--limit", type=int, help="at most so many")
@@ -30,7 +31,7 @@ def main() -> int:
     chosen = parser.parse_args()
     end_by_exception()
     part, parts = (int(number) for number in chosen.shard.split("/"))
-    injections = _injections(chosen)
+    injections = (one for one in _injections(chosen) if chosen.only in str(one))
     mine = islice(islice(injections, part, None, parts), chosen.skip, None)
     state = Path(tempfile.mkdtemp(prefix="crash-"))
     out = chosen.out or state / "results.jsonl"
