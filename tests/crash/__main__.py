@@ -32,7 +32,7 @@ def main() -> int:
     end_by_exception()
     part, parts = (int(number) for number in chosen.shard.split("/"))
     injections = (one for one in _injections(chosen) if chosen.only in str(one))
-    mine = islice(islice(injections, part, None, parts), chosen.skip, None)
+    mine = islice(islice(islice(injections, part, None, parts), chosen.skip, None), chosen.limit)
     state = Path(tempfile.mkdtemp(prefix="crash-"))
     out = chosen.out or state / "results.jsonl"
     points = state / "points"
@@ -41,7 +41,7 @@ def main() -> int:
         open(out, "a") as results_file,
         Shop(state, broker=chosen.broker, flower=False, environment={"ATOMIC_POINTS": str(points)}) as shop,
     ):
-        results = Sweep(shop, chosen.broker, points).run(islice(mine, chosen.limit), results_file)
+        results = Sweep(shop, chosen.broker, points).run(mine, results_file)
     print(table(results))
     print(f"{time.monotonic() - began:.0f} s; results in {out}")
     return 1 if any(result["wrong"] for result in results) else 0
