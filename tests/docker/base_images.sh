@@ -13,7 +13,7 @@ set -euo pipefail
 SUITE=${SUITE:-trixie}
 BASE=shop-stand-in
 NAMES="python:3.12-slim postgres:17 redis:7-alpine haproxy:3.0-alpine rabbitmq:3-management"
-PACKAGES=ca-certificates,python3,python3-venv,python3-pip,postgresql,redis-server,redis-tools,haproxy,rabbitmq-server
+PACKAGES=ca-certificates,python3,python3-venv,python3-pip,postgresql,redis-server,redis-tools,haproxy,rabbitmq-server,busybox
 export DOCKER_BUILDKIT=0 # the builder that needs no image of its own
 SCRATCH=$(mktemp -d)
 trap 'rm -rf "$SCRATCH"' EXIT
@@ -150,7 +150,8 @@ D
 haproxy() {
     cat <<'D'
 FROM shop-stand-in
-RUN groupmod -o -g 99 haproxy && usermod -o -u 99 haproxy && install -d -o haproxy /usr/local/etc/haproxy
+RUN groupmod -o -g 99 haproxy && usermod -o -u 99 haproxy && install -d -o haproxy /usr/local/etc/haproxy \
+ && ln -s busybox /usr/bin/wget
 USER haproxy
 STOPSIGNAL SIGUSR1
 CMD ["haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]

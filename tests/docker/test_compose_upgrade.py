@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,14 +16,15 @@ import docker
 import pytest
 
 from tests.broker.shopkeeper import WORKERS
+from tests.broker.waiting import wait_until
 from tests.crash.containers import SERVICES
 from tests.docker.compose import Project
 from tests.docker.engine import ROOT, SHOP, NotHere
 from tests.docker.load import customers
 
 OLD = f"{SHOP}:old"
-#: Seconds for which an old worker of each kind works beside the new one, on the same queue.
-SIDE_BY_SIDE = 10
+#: So much an old worker of each kind does beside the new one, on the same queue.
+TASKS_SIDE_BY_SIDE = 20
 
 
 @pytest.fixture
@@ -65,8 +65,10 @@ def test_customers_hardly_notice_an_upgrade(old_project: Project, tmp_path: Path
                 print(project.replace(f"{service}-{role}"), flush=True)
         with ExitStack() as stack:
             old = [stack.enter_context(project.beside(worker, OLD)) for worker in WORKERS]
-            time.sleep(SIDE_BY_SIDE)
-            assert not [name for name in old if not tasks_done(name)], "the old ones had work too"
+            for name in old:
+                wait_until(
+                    lambda name=name: tasks_done(name) >= TASKS_SIDE_BY_SIDE, f"{name} has had work too", 120, 1.0
+                )
 
 
 def tasks_done(container: str) -> int:
