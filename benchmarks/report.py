@@ -1,7 +1,7 @@
 """From the JSON of ``python -m benchmarks`` to tables and plots: ``python -m benchmarks.report FILE… [--docs FOLDER]``.
 
 Without a folder the Markdown goes to the terminal. With one it is written there as ``<workload>.md`` with plots beside
-it, PNG and SVG, for which matplotlib is needed: it is in ``.venv-bench``.
+it (PNG), for which matplotlib is needed: it is in ``.venv-bench``.
 """
 
 from __future__ import annotations
@@ -156,8 +156,7 @@ def _saved(picture: Any, folder: Path, title: str) -> str:
     from matplotlib import pyplot
 
     name = "-".join("".join(c if c.isalnum() else " " for c in title).lower().split())
-    for ending in ("png", "svg"):
-        picture.savefig(folder / f"{name}.{ending}", bbox_inches="tight", dpi=120)
+    picture.savefig(folder / f"{name}.png", bbox_inches="tight", dpi=100)
     pyplot.close(picture)
     return f"{name}.png"
 

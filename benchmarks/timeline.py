@@ -1,4 +1,7 @@
-"""Where the time of one removal goes when nothing else happens: ``python -m benchmarks.timeline [--docs FOLDER]``.
+"""Where the time of one removal goes when nothing else happens.
+
+    python -m benchmarks.timeline --out timeline.json                        measures, and shows tables
+    .venv-bench/bin/python -m benchmarks.timeline timeline.json --docs docs  draws what was measured
 
 Removes users one at a time, ours and the nested wait in turn, and listens to Celery's task events meanwhile (they are
 what Flower shows). From them comes when each task's message was sent, taken by its worker, begun and done, as medians
@@ -17,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +178,7 @@ def as_text(lines: Sequence[Timeline]) -> str:
 
 
 def draw(lines: Sequence[Timeline], folder: Path) -> None:
-    """``removal-timeline.png`` and ``.svg``: for each task how long its message travelled and waited, and its work."""
+    """``removal-timeline.png``: for each task how long its message travelled and waited, and its work."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -203,21 +206,33 @@ def draw(lines: Sequence[Timeline], folder: Path) -> None:
         axes.invert_yaxis()
     plots[0, 0].legend(fontsize="x-small", loc="upper right")
     plots[-1, 0].set_xlabel("ms since the request (medians, with task events on)")
-    for ending in ("png", "svg"):
-        picture.savefig(folder / f"removal-timeline.{ending}", bbox_inches="tight", dpi=120)
+    picture.savefig(folder / "removal-timeline.png", bbox_inches="tight", dpi=100)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.timeline", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.timeline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("measured", type=Path, nargs="?", help="what was measured before; otherwise it is measured now")
     parser.add_argument("--removals", type=int, default=200)
-    parser.add_argument("--docs", type=Path, help="draw the timeline into this folder (needs matplotlib)")
+    parser.add_argument("--out", type=Path, help="keep what was measured in this JSON file")
+    parser.add_argument("--docs", type=Path, help="draw into this folder (needs matplotlib, which is in .venv-bench)")
     arguments = parser.parse_args()
-    print(json.dumps(machine()), file=sys.stderr)
-    lines = [timeline(kind, arguments.removals) for kind in (Ours, NestedWait)]
+    if arguments.measured:
+        lines = [_read(line) for line in json.loads(arguments.measured.read_text())["timelines"]]
+    else:
+        lines = [timeline(kind, arguments.removals) for kind in (Ours, NestedWait)]
     print(as_text(lines))
+    if arguments.out:
+        found = {"machine": machine(), "removals": arguments.removals, "timelines": [asdict(line) for line in lines]}
+        arguments.out.write_text(json.dumps(found, indent=1))
     if arguments.docs:
         draw(lines, arguments.docs)
     return 0
+
+
+def _read(line: dict[str, Any]) -> Timeline:
+    return Timeline(**{**line, "tasks": [Task(**task) for task in line["tasks"]]})
 
 
 if __name__ == "__main__":

@@ -40,11 +40,11 @@ def _measure(bench: Bench, options: Options, run: Run) -> None:
         done = contender.drain(len(users), _WITHIN)
     after = contender.counters.read()
     bench.wrong += stock.wrong_after_removal(users, ORDERS, expected)
-    moments = sorted(answer.ended for answer in done.answers)
-    first, middle, last = rates_along(moments, done.began)
+    began, moments = done.began, sorted(answer.ended for answer in done.answers)
+    first, middle, last = rates_along(moments, began)
     run.notes |= {"answers": dict(done.words)}
     run.figures |= {
-        "decisions/s": len(moments) / (moments[-1] - done.began),
+        "decisions/s": len(moments) / (moments[-1] - began),
         "first tenth, /s": first,
         "middle tenth, /s": middle,
         "last tenth, /s": last,
@@ -53,6 +53,6 @@ def _measure(bench: Bench, options: Options, run: Run) -> None:
     }
     every = max(1, len(moments) // _POINTS)
     run.series = {
-        "decided": [(moment - done.began, float(n + 1)) for n, moment in enumerate(moments)][::every],
-        "MB, own": [(at - done.began, size / 1e6) for at, size in watch.samples],
+        "decided": [(moment - began, float(n + 1)) for n, moment in enumerate(moments)][::every],
+        "MB, own": [(at - began, size / 1e6) for at, size in watch.samples],
     }
