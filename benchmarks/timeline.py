@@ -204,7 +204,8 @@ def draw(lines: Sequence[Timeline], folder: Path) -> None:
         axes.axvline(line.answered, color="#333333", linestyle="--", label="the client is answered")
         axes.set_title(f"{line.contender}: one removal on an idle system", fontsize="medium", loc="left")
         axes.invert_yaxis()
-    plots[0, 0].legend(fontsize="x-small", loc="upper right")
+    plots[0, 0].set_xlim(left=0)
+    plots[0, 0].legend(fontsize="x-small", loc="lower left")
     plots[-1, 0].set_xlabel("ms since the request (medians, with task events on)")
     picture.savefig(folder / "removal-timeline.png", bbox_inches="tight", dpi=100)
 
