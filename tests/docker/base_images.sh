@@ -6,11 +6,13 @@
 #   tests/docker/base_images.sh [--force]
 #
 # Needs root, a Docker engine that answers, and mmdebstrap (which is installed if it is missing). A name that is taken is
-# left alone, unless --force says otherwise. SUITE says which Debian the packages come from: "trixie" has PostgreSQL 17 and
-# HAProxy 3.0, as the names say, but Python 3.13, Redis 8 and RabbitMQ 4. Every stand-in has the label "stand-in".
+# left alone, unless --force says otherwise or it is a stand-in that another version of this script made. SUITE says which
+# Debian the packages come from: "trixie" has PostgreSQL 17 and HAProxy 3.0, as the names say, but Python 3.13, Redis 8 and
+# RabbitMQ 4. Every stand-in has the label "stand-in".
 set -euo pipefail
 
 SUITE=${SUITE:-trixie}
+MADE_BY="$SUITE, $(cksum <"$0" | cut -d' ' -f1)"
 BASE=shop-stand-in
 NAMES="python:3.12-slim postgres:17 redis:7-alpine haproxy:3.0-alpine rabbitmq:3-management"
 PACKAGES=ca-certificates,python3,python3-venv,python3-pip,postgresql,redis-server,redis-tools,haproxy,rabbitmq-server,busybox
@@ -36,10 +38,17 @@ main() {
 
 fail() { echo "base_images.sh: $*" >&2; exit 1; }
 
-is_here() { docker image inspect "$1" >/dev/null 2>&1; }
+is_here() {
+    local labels
+    labels=$(docker image inspect --format '{{json .Config.Labels}}' "$1" 2>/dev/null) || return
+    case $labels in
+        *'"stand-in":"'"$MADE_BY"'"'*) return 0 ;;
+        *'"stand-in":'*) return 1 ;;
+    esac
+}
 
 docker_build() {
-    docker build --quiet --label stand-in="$SUITE" --tag "$1" "$2" >"$SCRATCH/log" 2>&1 \
+    docker build --quiet --label stand-in="$MADE_BY" --tag "$1" "$2" >"$SCRATCH/log" 2>&1 \
         || { cat "$SCRATCH/log"; fail "$1 could not be built"; }
     echo "built $1 after $SECONDS s"
 }
