@@ -14,8 +14,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
-import platform
 import signal
 import sys
 import time
@@ -26,6 +24,7 @@ from typing import Any
 
 from benchmarks.contenders.registry import CONTENDERS
 from benchmarks.figures import Run
+from benchmarks.machine import machine
 from benchmarks.options import Options
 from benchmarks.report import as_text, by_workload
 from benchmarks.workloads import backlog, history, hot_product, large_user, removal, workers
@@ -83,29 +82,6 @@ def _end(*_: object) -> None:
     for sig in _ENDING:
         signal.signal(sig, signal.SIG_IGN)
     sys.exit("told to end")
-
-
-def machine() -> dict[str, Any]:
-    """What a figure depends on."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return {
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gb": round(memory / 1e9, 1),
-        "processor": _processor(),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "load_before": os.getloadavg()[0],
-    }
-
-
-def _processor() -> str:
-    names = [line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def _cpuinfo() -> list[str]:
-    file = Path("/proc/cpuinfo")
-    return file.read_text().splitlines() if file.exists() else []
 
 
 def _say(run: Run) -> None:

@@ -26,11 +26,11 @@ from typing import Any
 
 from celery import Celery
 
-from benchmarks.__main__ import machine
 from benchmarks.contenders.base import Contender
 from benchmarks.contenders.nested_wait.contender import NestedWait
 from benchmarks.contenders.ours import Ours
 from benchmarks.figures import percentile
+from benchmarks.machine import machine
 from benchmarks.measure import Bench
 from benchmarks.options import Options
 from embedded.settings import HOST
