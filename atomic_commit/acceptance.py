@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 _MOST = 64
 #: How long they wait for a lock together: whoever needs more waits by itself.
 _SHORT_WAIT = text("SET LOCAL lock_timeout = 20")
+#: Seconds for which it is asked whether a begin has happened, in which a restarted server is back; between two tries.
+_ASKED_FOR, _ASKED_EVERY = 5.0, 0.2
 
 
 @dataclass
@@ -153,8 +156,12 @@ class Acceptance:
         lost begin is under way that insertion waits for it, and once it has succeeded the begin can't happen any more.
         Raises Lost where the database stays away: then only the transaction's URL will tell.
         """
-        try:
-            with told_apart(), Session(self._engine) as session, session.begin():
-                return not journal.take_place(session, transaction, self._kind.name)
-        except (Lost, Conflict) as again:
-            raise Lost("the commit was not answered", transaction) from again
+        end = time.monotonic() + _ASKED_FOR
+        while True:
+            try:
+                with told_apart(), Session(self._engine) as session, session.begin():
+                    return not journal.take_place(session, transaction, self._kind.name)
+            except (Lost, Conflict) as again:
+                if time.monotonic() >= end:
+                    raise Lost("the commit was not answered", transaction) from again
+            time.sleep(_ASKED_EVERY)

@@ -92,28 +92,34 @@ def insert_waiting(
     return {row["id"]: transaction_record(row, ()) for row in rows.mappings()}
 
 
+#: By this a row is known that took the place of a transaction.
+_LOST = {"branch": "begin", "cause": "lost", "reason": "lost", "detail": "begin was lost", "field": None}
+
+
 def take_place(session: Session, transaction: UUID, kind: str) -> bool:
-    """Take the place of a transaction that may or may not have begun, with a settled row. False if it had begun."""
-    return bool(
-        changed(
-            session,
-            insert(table)
-            .values(
-                id=transaction,
-                kind=kind,
-                state=State.ABORTED,
-                attempt=1,
-                dispatched=False,
-                values={},
-                cause={"branch": "begin", "cause": "lost", "reason": "lost", "detail": "begin was lost", "field": None},
-                deadline=NOW,
-                patience_until=NOW,
-                decided_at=NOW,
-                settled_at=NOW,
-            )
-            .on_conflict_do_nothing(),
+    """Take the place of a transaction that may or may not have begun, with a settled row. False if it had begun.
+
+    May be repeated: the answer to its own commit can be lost as well.
+    """
+    taken = changed(
+        session,
+        insert(table)
+        .values(
+            id=transaction,
+            kind=kind,
+            state=State.ABORTED,
+            attempt=1,
+            dispatched=False,
+            values={},
+            cause=_LOST,
+            deadline=NOW,
+            patience_until=NOW,
+            decided_at=NOW,
+            settled_at=NOW,
         )
+        .on_conflict_do_nothing(),
     )
+    return bool(taken) or session.scalar(sa.select(table.c.cause).where(table.c.id == transaction)) == _LOST
 
 
 #: The statements that every transaction needs are made once: to put one together costs more than to send it.

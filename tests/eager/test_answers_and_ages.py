@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from typing import Any
+from uuid import UUID
 
+import psycopg2
 import pytest
 from eager_shop import Shop
 from eager_steps import cut_before_the_commit_of_begin, lose_the_answer_to_the_next_commit
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from atomic_commit import Conflict, TransactionRecord, coordinator, journal
+from atomic_commit import Conflict, TransactionRecord, acceptance, coordinator, journal
 from atomic_commit.records import Outcome, attempt_of
 
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
@@ -54,6 +57,47 @@ def test_a_begin_that_was_committed_goes_on_though_its_answer_was_lost(
     shop.remove_user(user).expect(200)
     assert lost
     assert shop.status_of_user(user) is None
+
+
+def test_a_begin_whose_database_is_back_in_time_is_resolved_before_its_client_is_answered(
+    shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the answer to what resolves it was lost."""
+    cut_before_the_commit_of_begin(shop, monkeypatch)
+    lost = lose_the_places_taken(monkeypatch, 3)
+    shop.remove_user(user).problem(503, "conflict-busy")
+    assert len(lost) == 3
+    assert shop.status_of_user(user) == "active"
+    assert shop.query("users", "SELECT state, settled_at IS NOT NULL FROM transactions") == [("aborted", True)]
+
+
+def test_a_begin_whose_database_stays_away_is_answered_with_the_url_that_tells(
+    shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_before_the_commit_of_begin(shop, monkeypatch)
+    monkeypatch.setattr(acceptance, "_ASKED_FOR", 0.5)
+    lost = lose_the_places_taken(monkeypatch, 1000)
+    answer = shop.remove_user(user)
+    url = answer.problem(504, "outcome-unknown")["transaction"]["url"]
+    assert 1 < len(lost) < 1000
+    assert answer.headers["Location"] == url
+    assert shop.status_of_user(user) == "active"
+
+
+def lose_the_places_taken(patch: pytest.MonkeyPatch, times: int) -> list[UUID]:
+    """So often the place of a begin is taken, and nobody is told. Returns whose, so far."""
+    take_place, lost = journal.take_place, []
+
+    def taken_and_lost(session: Session, transaction: UUID, kind: str) -> bool:
+        answer = take_place(session, transaction, kind)
+        if len(lost) < times:
+            session.commit()
+            lost.append(transaction)
+            raise OperationalError("COMMIT", None, psycopg2.OperationalError("the connection is gone"))
+        return answer
+
+    patch.setattr(journal, "take_place", taken_and_lost)
+    return lost
 
 
 # ---- two answers at once

@@ -204,6 +204,20 @@ STEPS = (
         _AGES + "test_a_begin_that_was_committed_goes_on_though_its_answer_was_lost",
     ),
     Mutant(
+        "a begin without an answer is asked about again while the database is away",
+        "atomic_commit/acceptance.py",
+        "                if time.monotonic() >= end:\n",
+        "                if True:\n",
+        _AGES + "test_a_begin_whose_database_is_back_in_time_is_resolved_before_its_client_is_answered",
+    ),
+    Mutant(
+        "who took a begin's place is not taken for the begin",
+        "atomic_commit/journal/accepting.py",
+        "return bool(taken) or session.scalar",
+        "return bool(taken) or None and session.scalar",
+        _AGES + "test_a_begin_whose_database_is_back_in_time_is_resolved_before_its_client_is_answered",
+    ),
+    Mutant(
         "of two answers at once one is the last",
         "atomic_commit/journal/settling.py",
         'WHERE id = :leader FOR UPDATE)"',
