@@ -35,7 +35,11 @@ class Project(Containers):
     def up(self, *words: str) -> None:
         """Returns when everybody is well: the gateway is when it has found the APIs."""
         self._compose("up", "-d", "--no-build", *words)
-        wait_until(lambda: all(map(is_well, self.running())), "every container is well", UP_WITHIN, 0.5)
+        try:
+            wait_until(lambda: all(map(is_well, self.running())), "every container is well", UP_WITHIN, 0.5)
+        except AssertionError as late:
+            unwell = [service for name, service in self.running().items() if not is_well(name)]
+            raise AssertionError(f"{late}\n{self._compose('logs', '--tail', '20', *unwell)}") from None
 
     def down(self) -> None:
         self._compose("down", "--volumes", "--timeout", "5")
@@ -75,7 +79,7 @@ class Project(Containers):
         finally:
             docker("rm", "--force", name)
 
-    def _compose(self, *words: str, **settings: str) -> None:
+    def _compose(self, *words: str, **settings: str) -> str:
         done = subprocess.run(
             [*self._words, *words],
             cwd=ROOT,
@@ -85,6 +89,7 @@ class Project(Containers):
             text=True,
         )
         assert done.returncode == 0, f"{' '.join(words)}: {done.stdout}"
+        return done.stdout
 
     def _environment(self) -> dict[str, str]:
         """Instead of an .env file, over which it wins."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass
 from http.client import HTTPException
 
 from tests.broker.http_calls import Answer, call
@@ -13,53 +12,39 @@ from tests.crash.containers import Containers
 from tests.crash.history import History
 
 
-@dataclass(frozen=True)
-class Unanswered:
-    """A request that found no connection, or lost it."""
-
-    began: float
-    ended: float
-    what: str
-
-
 class StrictMarket(Market):
-    """Writes down every answer that is none of these: 2xx; 404 and 409 with a reason; 503 with Retry-After."""
+    """Writes down every answer that is none of these: 2xx; 404 and 409 with a reason; 503 with Retry-After. And every
+    request without an answer: they stay away for as long as Retry-After says, so they are to find an open door."""
 
     def __init__(self, shop: Containers, history: History) -> None:
         self.improper: list[str] = []
-        self.unanswered: list[Unanswered] = []
+        self.unanswered: list[str] = []
         self.statuses: Counter[int] = Counter()
         super().__init__(shop, history)  # type: ignore[arg-type]
 
     def asked(self, method: str, service: str, path: str, body: object = None, **headers: str) -> Answer | None:
-        began = time.time()
         try:
             answer = call(method, self.shop.url(service) + path, body, **headers)
         except (OSError, HTTPException) as error:
             with self.lock:
-                self.unanswered.append(Unanswered(began, time.time(), f"{method} {service} {path}: {error!r}"))
+                self.unanswered.append(f"{_now()} {method} {service} {path}: {error!r}")
             time.sleep(0.2)
             return None
         with self.lock:
             self.statuses[answer.status] += 1
             if not is_proper(answer):
-                moment = time.strftime("%H:%M:%S", time.gmtime())
-                self.improper.append(f"{moment} {method} {service} {path}: {answer} {answer.headers}")
-        if answer.status == 503:
-            time.sleep(1)
+                self.improper.append(f"{_now()} {method} {service} {path}: {answer} {answer.headers}")
+        time.sleep(float(_headers(answer).get("retry-after", 0)))
         return answer
 
-    def unanswered_outside(self, windows: list[tuple[float, float]]) -> list[str]:
-        """The requests without an answer that no window of time excuses."""
-        return [
-            lost.what
-            for lost in self.unanswered
-            if not any(lost.began <= closed and opened <= lost.ended for opened, closed in windows)
-        ]
+    def served(self) -> int:
+        """So many requests were answered with more than 503."""
+        with self.lock:
+            return self.statuses.total() - self.statuses[503]
 
 
 def is_proper(answer: Answer) -> bool:
-    headers = {name.lower(): value for name, value in answer.headers.items()}
+    headers = _headers(answer)
     if 200 <= answer.status < 300:
         return True
     if headers.get("content-type") != "application/problem+json":
@@ -67,3 +52,11 @@ def is_proper(answer: Answer) -> bool:
     if answer.status in (404, 409):
         return bool(answer.body.get("reason") or answer.body.get("detail"))
     return answer.status == 503 and "retry-after" in headers
+
+
+def _headers(answer: Answer) -> dict[str, str]:
+    return {name.lower(): value for name, value in answer.headers.items()}
+
+
+def _now() -> str:
+    return time.strftime("%H:%M:%S", time.gmtime())
