@@ -32,8 +32,10 @@ log = logging.getLogger(__name__)
 _MOST = 64
 #: How long they wait for a lock together: whoever needs more waits by itself.
 _SHORT_WAIT = text("SET LOCAL lock_timeout = 20")
-#: Seconds for which it is asked whether a begin has happened, in which a restarted server is back; between two tries.
-_ASKED_FOR, _ASKED_EVERY = 5.0, 0.2
+#: Seconds for which it is asked whether a begin has happened. A server that is restarted is back by then.
+_ASKED_FOR = 5.0
+#: Seconds between two such questions.
+_ASKED_EVERY = 0.2
 
 
 @dataclass

@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -64,11 +64,11 @@ class Timeline:
     p99: float
 
 
-def timeline(kind: Callable[..., Contender], removals: int) -> Timeline:
+def timeline(kind: type[Contender], removals: int) -> Timeline:
     with_events, tasks = _measured(kind, removals, events=True)
     without, _ = _measured(kind, removals, events=False)
     return Timeline(
-        kind.name,  # type: ignore[attr-defined]
+        kind.name,
         tasks,
         1000 * statistics.median(with_events),
         1000 * percentile(without, 50),
@@ -76,7 +76,7 @@ def timeline(kind: Callable[..., Contender], removals: int) -> Timeline:
     )
 
 
-def _measured(kind: Callable[..., Contender], removals: int, *, events: bool) -> tuple[list[float], list[Task]]:
+def _measured(kind: type[Contender], removals: int, *, events: bool) -> tuple[list[float], list[Task]]:
     """The seconds that each removal took, and its tasks if events were listened to."""
     with (
         tempfile.TemporaryDirectory(prefix="benchmark-") as folder,
@@ -124,7 +124,7 @@ def tasks_of(heard: list[dict[str, Any]], began: Sequence[float]) -> list[Task]:
     for number, start in enumerate(began):
         end = began[number + 1] if number + 1 < len(began) else start + _APART
         within = [event for event in heard if start <= event["timestamp"] < end]
-        for name, of_task in by_name(within).items():
+        for name, of_task in _by_name(within).items():
             for step, moment in of_task.items():
                 moments.setdefault(name, {}).setdefault(step, []).append(1000 * (moment - start))
     tasks = [
@@ -135,7 +135,7 @@ def tasks_of(heard: list[dict[str, Any]], began: Sequence[float]) -> list[Task]:
     return sorted(tasks, key=lambda task: task.sent)
 
 
-def by_name(events: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+def _by_name(events: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Task name → step → moment. The second task of a name has a 2 behind it, and so on."""
     names: dict[str, str] = {}
     seen: Counter[str] = Counter()

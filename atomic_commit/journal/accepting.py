@@ -92,8 +92,8 @@ def insert_waiting(
     return {row["id"]: transaction_record(row, ()) for row in rows.mappings()}
 
 
-#: By this a row is known that took the place of a transaction.
-_LOST = {"branch": "begin", "cause": "lost", "reason": "lost", "detail": "begin was lost", "field": None}
+#: By this cause a row is known that took the place of a transaction.
+_PLACE_TAKEN = {"branch": "begin", "cause": "lost", "reason": "lost", "detail": "begin was lost", "field": None}
 
 
 def take_place(session: Session, transaction: UUID, kind: str) -> bool:
@@ -111,7 +111,7 @@ def take_place(session: Session, transaction: UUID, kind: str) -> bool:
             attempt=1,
             dispatched=False,
             values={},
-            cause=_LOST,
+            cause=_PLACE_TAKEN,
             deadline=NOW,
             patience_until=NOW,
             decided_at=NOW,
@@ -119,7 +119,7 @@ def take_place(session: Session, transaction: UUID, kind: str) -> bool:
         )
         .on_conflict_do_nothing(),
     )
-    return bool(taken) or session.scalar(sa.select(table.c.cause).where(table.c.id == transaction)) == _LOST
+    return bool(taken) or session.scalar(sa.select(table.c.cause).where(table.c.id == transaction)) == _PLACE_TAKEN
 
 
 #: The statements that every transaction needs are made once: to put one together costs more than to send it.

@@ -7,7 +7,7 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from embedded.settings import free_port
@@ -26,8 +26,8 @@ _SECRETS = ("POSTGRES", "USERS_DB", "PRODUCTS_DB", "ORDERS_DB", "REDIS", "RABBIT
 class Project(Containers):
     """Its containers, as the engine knows them; `up` and `down` are Compose's."""
 
-    def __init__(self, image: str = SHOP) -> None:
-        self.image = image
+    def __init__(self, image: str = SHOP, files: Sequence[str] = ("compose.yaml",)) -> None:
+        self.image, self._files = image, files
         self._words = _compose()
         self._ports = {service: free_port() for service in (*SERVICES, "flower")}
         super().__init__(f"shop-test-{secrets.token_hex(4)}", self._ports)
@@ -95,6 +95,7 @@ class Project(Containers):
         """Instead of an .env file, over which it wins."""
         return {
             "COMPOSE_PROJECT_NAME": self.project,
+            "COMPOSE_FILE": os.pathsep.join(self._files),
             "SHOP_IMAGE": self.image,
             **{f"{service.upper()}_PORT": str(port) for service, port in self._ports.items()},
             **{f"{name}_PASSWORD": self.project for name in _SECRETS},

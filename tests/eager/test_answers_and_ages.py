@@ -11,6 +11,7 @@ import psycopg2
 import pytest
 from eager_shop import Shop
 from eager_steps import cut_before_the_commit_of_begin, lose_the_answer_to_the_next_commit
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -82,6 +83,32 @@ def test_a_begin_whose_database_stays_away_is_answered_with_the_url_that_tells(
     assert 1 < len(lost) < 1000
     assert answer.headers["Location"] == url
     assert shop.status_of_user(user) == "active"
+
+
+def test_a_begin_is_not_denied_because_its_place_could_not_be_taken_at_once(
+    shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose_the_answer_to_the_next_commit(monkeypatch)
+    waited = lock_the_journal_once(monkeypatch)
+    shop.remove_user(user).expect(200)
+    assert waited
+    assert shop.status_of_user(user) is None
+
+
+def lock_the_journal_once(patch: pytest.MonkeyPatch) -> list[UUID]:
+    """Who takes a place first waits in vain, as while a migration goes on. Returns whose place that was."""
+    take_place, waited = journal.take_place, []
+
+    def locked_out(session: Session, transaction: UUID, kind: str) -> bool:
+        if waited:
+            return take_place(session, transaction, kind)
+        waited.append(transaction)
+        with Session(session.get_bind()) as other:
+            other.execute(text("LOCK TABLE transactions IN SHARE MODE"))
+            return take_place(session, transaction, kind)
+
+    patch.setattr(journal, "take_place", locked_out)
+    return waited
 
 
 def lose_the_places_taken(patch: pytest.MonkeyPatch, times: int) -> list[UUID]:

@@ -211,6 +211,13 @@ STEPS = (
         _AGES + "test_a_begin_whose_database_is_back_in_time_is_resolved_before_its_client_is_answered",
     ),
     Mutant(
+        "a begin without an answer is asked about again where a lock is in the way",
+        "atomic_commit/acceptance.py",
+        "            except (Lost, Conflict) as again:\n                if time",
+        "            except Lost as again:\n                if time",
+        _AGES + "test_a_begin_is_not_denied_because_its_place_could_not_be_taken_at_once",
+    ),
+    Mutant(
         "who took a begin's place is not taken for the begin",
         "atomic_commit/journal/accepting.py",
         "return bool(taken) or session.scalar",

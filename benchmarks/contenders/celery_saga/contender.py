@@ -12,7 +12,7 @@ _HERE = "benchmarks.contenders.celery_saga"
 class CelerySaga(OnServers):
     name = "celery-saga"
     # With 64 some users were still there afterwards who had been answered 500, some of their orders cancelled: nothing
-    # that could be measured. It is as fast with 16.
+    # that could be measured.
     most_clients = 16
 
     def start_processes(self) -> None:
