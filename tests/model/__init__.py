@@ -19,12 +19,12 @@ any more. From each of its states a settled one must be reachable; since the gra
 **Not in the model**: what PostgreSQL promises (a local transaction is atomic and durable; a unique key and a row lock
 make others wait; a prepared transaction survives everything but COMMIT and ROLLBACK PREPARED); times (patience and
 deadline are over or not as the search likes, also "over" and then "not over", which is what `restart_clocks` does);
-other transactions (a locked row or a soft mark of theirs is a conflict that the search throws in); business values;
-quarantine after too many unexpected errors; retention (it takes for granted that rows outlive messages). Of a FAILURE
-the model tells apart a refusal and everything else ("again"), which is all that matters for what may follow;
-``test_model.py`` proves that with the engine's own functions. `review` is recovery's look by another name. Votes,
-ballots, decisions and identifiers are the engine's own code; the other steps are written after it, so a change of the
-engine's steps has to be made here too.
+other transactions (a locked row or a soft mark of theirs is a conflict that the search throws in; those that share an
+attempt have a model of their own, ``sharing/``); business values; quarantine after too many unexpected errors;
+retention (it takes for granted that rows outlive messages). Of a FAILURE the model tells apart a refusal and all else
+("again"), which is all that matters for what may follow; ``test_model.py`` proves that with the engine's own functions.
+`review` is recovery's look by another name. Votes, ballots, decisions and identifiers are the engine's own code; the
+other steps are written after it, so a change of the engine's steps has to be made here too.
 
 A second pair of bounds (``--counted-attempts``, ``--faults``) explores the same steps with faults that are counted,
 messages that are used up, results that are stored, and deciders that read one vote after the other: a check of the

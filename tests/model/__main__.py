@@ -7,9 +7,11 @@ import os
 import resource
 import sys
 from collections.abc import Iterator
+from enum import StrEnum
 
 from .mutations import BREAKS, REDUNDANT, Mutation
-from .search import Report, TooLarge, check
+from .search import Report, TooLarge, check, check_sharing
+from .sharing import BREAKS as BREAKS_SHARING
 
 
 def main() -> int:
@@ -18,9 +20,9 @@ def main() -> int:
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     print(f"This machine: {os.cpu_count()} cores (one is used), {gib:.0f} GiB memory.\n")
     try:
-        fine = [*_protocol(options)]
+        fine = [*_protocol(options), *_sharing(options)]
         if not options.protocol_only:
-            fine += _mutations()
+            fine += [*_mutations(), *_mutations_of_sharing()]
     except TooLarge as error:
         print(f"{error}: choose narrower bounds, or raise --most")
         return 2
@@ -33,6 +35,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--attempts", type=int, default=4, help="attempts where faults have no number (default 4)")
     parser.add_argument("--counted-attempts", type=int, default=2, help="attempts where faults are counted (default 2)")
     parser.add_argument("--faults", type=int, default=3, help="faults where they are counted (default 3)")
+    parser.add_argument("--shared-attempts", type=int, default=2, help="attempts of each of two that share (default 2)")
     parser.add_argument("--most", type=int, default=5_000_000, help="states before the search gives up")
     parser.add_argument("--protocol-only", action="store_true", help="leave the mutations out")
     return parser.parse_args()
@@ -42,13 +45,21 @@ def _protocol(options: argparse.Namespace) -> Iterator[bool]:
     bounds = ((options.attempts, None), (options.counted_attempts, options.faults))
     for attempts, faults in bounds:
         print(f"{attempts} attempts, {'any number of' if faults is None else faults} faults:", flush=True)
-        report = check(attempts, faults, most=options.most)
-        print(f"  {_size(report)}")
-        if report.broken:
-            print(f"  BROKEN: {report.broken}", *report.trace, sep="\n    ")
-        else:
-            print("  every promise holds, and from every state a settled one can be reached")
-        yield report.broken is None
+        yield _holds(check(attempts, faults, most=options.most))
+
+
+def _sharing(options: argparse.Namespace) -> Iterator[bool]:
+    print(f"Two transactions that may share {options.shared_attempts} attempts, any number of faults:", flush=True)
+    yield _holds(check_sharing(options.shared_attempts, most=options.most))
+
+
+def _holds(report: Report) -> bool:
+    print(f"  {_size(report)}")
+    if report.broken:
+        print(f"  BROKEN: {report.broken}", *report.trace, sep="\n    ")
+    else:
+        print("  every promise holds, and from every state a settled one can be reached")
+    return report.broken is None
 
 
 def _mutations() -> Iterator[bool]:
@@ -56,13 +67,24 @@ def _mutations() -> Iterator[bool]:
     for mutation in Mutation:
         print(f"  {mutation}")
         for which in BREAKS.get(mutation, ()):
-            report = check(2, None, mutation, only=frozenset({which}))
-            print(f"    {f'breaks after {len(report.trace)} steps' if report.broken else 'NOT NOTICED'}: {which}")
-            yield report.broken is which
+            yield _is_noticed(check(2, None, mutation, only=frozenset({which})), which)
         if mutation in REDUNDANT:
             report = check(2, None, mutation)
             print(f"    breaks {report.broken or 'nothing here'}: {REDUNDANT[mutation]}")
             yield report.broken is None
+
+
+def _mutations_of_sharing() -> Iterator[bool]:
+    print("\nOf two that may share attempts, with one protection taken out:")
+    for mutation, promises in BREAKS_SHARING.items():
+        print(f"  {mutation}")
+        for which in promises:
+            yield _is_noticed(check_sharing(2, mutation, only=frozenset({which})), which)
+
+
+def _is_noticed(report: Report, which: StrEnum) -> bool:
+    print(f"    {f'breaks after {len(report.trace)} steps' if report.broken else 'NOT NOTICED'}: {which}", flush=True)
+    return report.broken is which
 
 
 def _size(report: Report) -> str:

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import product
 
+from . import properties
 from .engine_votes import ballot, decisions
 from .mutations import REDUCIBLE
 from .mutations import Mutation as M
+from .properties import Property
 from .state import BRANCHES, NAMES, PARTICIPANTS, VOTES, Item, Items, Journal, Slot, State, Step
 
 #: The one slot in which a change is made, and what it becomes.
@@ -68,6 +70,14 @@ class Machine:
                 after = self.canonical(after)
             if after != state:
                 yield Step(words, after, fault)
+
+    def broken_by_step(self, before: State, after: State) -> Iterator[Property]:
+        """The promises that this step breaks."""
+        return properties.broken_by_step(self, before, after)
+
+    def broken_in_state(self, state: State) -> Iterator[Property]:
+        """The promises that this state breaks."""
+        return properties.broken_in_state(self, state)
 
     def canonical(self, state: State) -> State:
         """The state without what can't matter any more: results and votes of attempts that are over, messages to

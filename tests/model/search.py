@@ -6,30 +6,44 @@ import gc
 import time
 from array import array
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from itertools import chain
+from typing import Any, Protocol
 
+from . import sharing
 from .machine import Machine
 from .mutations import Mutation
-from .properties import Property, broken_by_step, broken_in_state, quiet
-from .state import State
+from .properties import Property, quiet
+from .sharing.machine import Machine as SharingMachine
+from .state import State, Step
 
 EVERYTHING = frozenset(Property)
+
+
+class Explored(Protocol):
+    """A machine, whatever its states are."""
+
+    def start(self) -> Any: ...
+    def steps(self, state: Any) -> Iterator[Step]: ...
+    def broken_by_step(self, before: Any, after: Any) -> Iterator[StrEnum]: ...
+    def broken_in_state(self, state: Any) -> Iterator[StrEnum]: ...
 
 
 @dataclass
 class Graph:
     """What a search has met: states in the order of their discovery, from where, and over which faultless edges."""
 
-    machine: Machine
-    states: list[State] = field(default_factory=list)
-    number: dict[State, int] = field(default_factory=dict)
+    machine: Explored
+    states: list[Any] = field(default_factory=list)
+    number: dict[Any, int] = field(default_factory=dict)
     parents: array[int] = field(default_factory=lambda: array("q"))
     edges: array[int] = field(default_factory=lambda: array("l"))  #: from, to, from, to, …
     transitions: int = 0
     depth: int = 0
 
-    def add(self, state: State, parent: int) -> int:
+    def add(self, state: Any, parent: int) -> int:
         """The number of `state`, new or known."""
         known = self.number.setdefault(state, len(self.states))
         if known == len(self.states):
@@ -62,7 +76,7 @@ class Report:
     depth: int
     calm_states: int
     seconds: float
-    broken: Property | None = None
+    broken: StrEnum | None = None
     trace: tuple[str, ...] = ()
 
 
@@ -71,8 +85,8 @@ class TooLarge(Exception):
 
 
 def explore(
-    graph: Graph, roots: Iterable[State], most: int, *, only: frozenset[Property] = EVERYTHING, edges: bool = False
-) -> tuple[Property, list[str]] | None:
+    graph: Graph, roots: Iterable[Any], most: int, *, only: frozenset[StrEnum] = EVERYTHING, edges: bool = False
+) -> tuple[StrEnum, list[str]] | None:
     """Meet every state that is reachable from `roots`. Stops at the first broken promise: which, and the trace."""
     machine, states = graph.machine, graph.states
     for root in roots:
@@ -88,9 +102,9 @@ def explore(
             to = graph.add(step.state, at)
             if edges and not step.fault:
                 graph.edges.extend((at, to))
-            broken = broken_by_step(machine, before, step.state)
+            broken = machine.broken_by_step(before, step.state)
             if to == new:
-                broken = chain(broken, broken_in_state(machine, step.state))
+                broken = chain(broken, machine.broken_in_state(step.state))
             for which in broken:
                 if which in only:
                     return which, [*graph.trace(at), step.words]
@@ -133,9 +147,8 @@ def check(
     most: int = 5_000_000,
 ) -> Report:
     """Explore the protocol, or a mutation of it, and check what is promised (or only the promises `only`)."""
-    began, collecting = time.monotonic(), gc.isenabled()
-    gc.disable()  # no cycles here, and millions of tuples to look through for them
-    try:
+    began = time.monotonic()
+    with _no_garbage():
         graph = Graph(Machine(attempts, faults, without))
         found = explore(graph, [graph.machine.start()], most, only=only, edges=faults is not None)
         calm = graph
@@ -145,11 +158,36 @@ def check(
                 found = _stuck(calm, _afterwards(graph, calm), graph, most)
             else:
                 found = _stuck(calm, {}, graph, most)
+    size = (len(graph.states), graph.transitions, graph.depth, 0 if calm is graph else len(calm.states))
+    return Report(*size, time.monotonic() - began, *((found[0], tuple(found[1])) if found else ()))
+
+
+def check_sharing(
+    attempts: int,
+    without: sharing.Mutation | None = None,
+    *,
+    only: frozenset[StrEnum] = frozenset(sharing.Property),
+    most: int = 5_000_000,
+) -> Report:
+    """``check`` for transactions that share attempts."""
+    began = time.monotonic()
+    with _no_garbage():
+        graph = Graph(SharingMachine(attempts, without))
+        found = explore(graph, [graph.machine.start()], most, only=only)
+    size = (len(graph.states), graph.transitions, graph.depth, 0)
+    return Report(*size, time.monotonic() - began, *((found[0], tuple(found[1])) if found else ()))
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """There are no cycles here, and millions of tuples to look through for them."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
         if collecting:
             gc.enable()
-    size = (len(graph.states), graph.transitions, graph.depth, 0 if calm is graph else len(calm.states))
-    return Report(*size, time.monotonic() - began, *((found[0], tuple(found[1])) if found else ()))
 
 
 def _afterwards(graph: Graph, calm: Graph) -> dict[State, int]:
