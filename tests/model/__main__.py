@@ -35,7 +35,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--attempts", type=int, default=4, help="attempts where faults have no number (default 4)")
     parser.add_argument("--counted-attempts", type=int, default=2, help="attempts where faults are counted (default 2)")
     parser.add_argument("--faults", type=int, default=3, help="faults where they are counted (default 3)")
-    parser.add_argument("--shared-attempts", type=int, default=2, help="attempts of each of two that share (default 2)")
+    parser.add_argument("--shared-attempts", type=int, default=3, help="attempts of each of two that share (default 3)")
     parser.add_argument("--most", type=int, default=5_000_000, help="states before the search gives up")
     parser.add_argument("--protocol-only", action="store_true", help="leave the mutations out")
     return parser.parse_args()
