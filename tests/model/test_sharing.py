@@ -40,6 +40,16 @@ def test_the_search_meets_shared_attempts_that_leave_one_out(graph: Graph) -> No
     assert committed_alone == {True, False}
 
 
+def test_what_the_canonical_form_leaves_out_does_not_matter(graph: Graph) -> None:
+    whole = Graph(Machine(1, reduce=False))
+    assert explore(whole, [whole.machine.start()], 1_000_000, only=frozenset(Property)) is None
+    assert databases(whole) == databases(graph)
+
+
+def databases(graph: Graph) -> set[object]:
+    return {(state.transactions, state.branches, state.slots) for state in graph.states}
+
+
 @pytest.mark.parametrize(
     ("mutation", "promise"),
     [pytest.param(m, p, id=f"{m.name}-breaks-{p.name}") for m, promises in BREAKS.items() for p in promises],

@@ -30,8 +30,9 @@ _DECIDERS_WITHOUT = {M.DROPPED_ALL_THE_SAME: "drops", M.REFUSED_BESIDE_OTHERS: "
 class Machine:
     """Two transactions with `attempts` attempts each, two participants, any number of faults."""
 
-    def __init__(self, attempts: int, without: M | None = None) -> None:
+    def __init__(self, attempts: int, without: M | None = None, *, reduce: bool = True) -> None:
         self.attempts, self.without = attempts, without
+        self._reduce = reduce and without not in _NOT_REDUCIBLE
         self.keys = tuple(Key(leader, number) for leader in TRANSACTIONS for number in range(1, attempts + 1))
         self._at = {key: at for at, key in enumerate(self.keys)}
         self._said: list[Said] = []
@@ -68,7 +69,7 @@ class Machine:
     def canonical(self, state: State) -> State:
         """The state without what can't matter any more: what was said in attempts that are over, to participants that
         are over too."""
-        if self.without in _NOT_REDUCIBLE:
+        if not self._reduce:
             return state
         under_way = tuple(bool(self.members(state, key)) for key in self.keys)
         over = tuple(tuple(bool(slot.row) for slot in slots) for slots in state.slots)
