@@ -4,7 +4,8 @@ Two-phase commit (Gray & Reuter, "Transaction Processing", 1993, chapter 7) on P
 the coordinator's own change as last resource. To be read in this order:
 
 ``declare``      what a service says: its transactions and its branches
-``names``        gids, task ids, queues
+``names``        the installation, gids, task ids, queues
+``identity``     which database this is, and whose; ``known_databases``: in which one each participant prepares
 ``votes``        statuses → votes → decision, pure
 ``participant``  prepare, commit, rollback of one service's branches
 ``members``      its function, run for several transactions that share an attempt
@@ -33,8 +34,10 @@ from atomic_commit.errors import (
     Lost,
     Missing,
     Refused,
+    WrongDatabase,
 )
 from atomic_commit.limits import Limits
+from atomic_commit.names import Installation
 from atomic_commit.records import IdempotencyKey, State, TransactionRecord
 
 __all__ = [
@@ -45,6 +48,7 @@ __all__ = [
     "Fenced",
     "IdempotencyKey",
     "Impossible",
+    "Installation",
     "KeyReused",
     "Limits",
     "Lost",
@@ -54,4 +58,5 @@ __all__ = [
     "TransactionKind",
     "TransactionRecord",
     "Values",
+    "WrongDatabase",
 ]

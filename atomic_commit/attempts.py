@@ -49,7 +49,7 @@ class Attempts:
             values,
             key,
             attempts_at_once=self._limits.attempts_at_once,
-            task_ids=self._messages.task_ids(transaction, 1, kind.branches),
+            task_ids=self._messages.task_ids(kind, transaction, 1),
             deadline=self._limits.deadline,
             patience=self._limits.patience_after(0),
             look_after=self._limits.look_after,
@@ -135,7 +135,7 @@ class Attempts:
             session, members, patience=patience, look_after=self._limits.look_after, time_left=4 * patience
         )
         if not members[0].late:
-            task_ids = self._messages.task_ids(leader, number, kind.branches)
+            task_ids = self._messages.task_ids(kind, leader, number)
             journal.insert_branches(session, leader, number, task_ids)
         attempt = records.read_attempt(session, leader, number)
         assert attempt is not None, "it was made a moment ago, and nobody else sees it yet"

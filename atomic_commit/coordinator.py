@@ -27,6 +27,7 @@ from atomic_commit.database import autocommit, told_apart
 from atomic_commit.decider import Decider
 from atomic_commit.declare import TransactionKind, Values
 from atomic_commit.errors import AtomicCommitError, Conflict, Impossible, KeyReused, Lost
+from atomic_commit.known_databases import KnownDatabases
 from atomic_commit.limits import Limits
 from atomic_commit.messages import Messages
 from atomic_commit.one_for_all import OneForAll
@@ -40,14 +41,22 @@ log = logging.getLogger(__name__)
 class Coordinator:
     """The transactions that one service starts, on its database (`engine`)."""
 
-    def __init__(self, engine: Engine, messages: Messages, kinds: Iterable[TransactionKind], limits: Limits) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        messages: Messages,
+        kinds: Iterable[TransactionKind],
+        limits: Limits,
+        databases: KnownDatabases,
+    ) -> None:
         self._engine, self._reads, self._messages = engine, autocommit(engine), messages
+        self.databases = databases
         self._kinds = {kind.name: kind for kind in kinds}
         # Twice the longest pause, so that a service configured otherwise is not hurried without end.
         self._farthest = 2 * limits.backoff_cap
         self._after_begin = {name: OneForAll(limits.sweep_interval) for name in self._kinds}
         self.attempts = Attempts(engine, messages, limits)
-        self.decider = Decider(engine, messages, self._kinds, limits)
+        self.decider = Decider(engine, messages, self._kinds, limits, databases)
         self._acceptance = {name: Acceptance(engine, kind, self.attempts) for name, kind in self._kinds.items()}
 
     # ---- begin

@@ -19,8 +19,10 @@ from atomic_commit import journal, records
 from atomic_commit.database import autocommit, told_apart
 from atomic_commit.declare import TransactionKind, Values
 from atomic_commit.errors import AtomicCommitError, Impossible, is_lost
+from atomic_commit.known_databases import KnownDatabases
 from atomic_commit.limits import Limits
 from atomic_commit.messages import Messages
+from atomic_commit.names import service_of
 from atomic_commit.participant import HandedOn
 from atomic_commit.points import reach
 from atomic_commit.records import Attempt, Outcome, State, TransactionRecord
@@ -34,6 +36,7 @@ from atomic_commit.votes import (
     deciding_ballot,
     decision_of,
     no_ballot,
+    silent_ballot,
 )
 
 log = logging.getLogger(__name__)
@@ -48,8 +51,14 @@ class Decider:
     """Decides about the transactions that one service coordinates, on its database (`engine`)."""
 
     def __init__(
-        self, engine: Engine, messages: Messages, kinds: Mapping[str, TransactionKind], limits: Limits
+        self,
+        engine: Engine,
+        messages: Messages,
+        kinds: Mapping[str, TransactionKind],
+        limits: Limits,
+        databases: KnownDatabases,
     ) -> None:
+        self._databases = databases
         self._engine, self._messages, self._kinds, self._limits = engine, messages, kinds, limits
         self._reads = autocommit(engine)
 
@@ -67,7 +76,7 @@ class Decider:
                 raise Impossible(f"transaction {leader} is not in this journal")
         if attempt is None or not attempt.branches:
             return None
-        ballots = self._messages.ballots(attempt, handed_on)
+        ballots = [self._counted(ballot) for ballot in self._messages.ballots(attempt, handed_on)]
         decisions = self._decisions(attempt, ballots)
         if Decision.COMMIT in decisions.values():
             won, no = self._commit(attempt, ballots, decisions, handed_on)
@@ -86,6 +95,12 @@ class Decider:
         return self._give_up(attempt, (), {member.id: Decision.ABORT for member in attempt.members})
 
     # ---- what the votes mean
+
+    def _counted(self, ballot: Ballot) -> Ballot:
+        """A yes from a database that is not the participant's is worth nothing."""
+        if ballot.database and not self._databases.accepts(service_of(ballot.branch), ballot.database):
+            return silent_ballot(ballot.branch, ballot.status)
+        return ballot
 
     def _decisions(self, attempt: Attempt, ballots: Sequence[Ballot]) -> dict[UUID, Decision]:
         """What the votes mean for each member: the same for all, but where single ones have said no."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypedDict
 from uuid import UUID
 
 from celery import Celery
@@ -15,9 +15,11 @@ from atomic_commit.coordinator import Coordinator
 from atomic_commit.database import autocommit, told_apart
 from atomic_commit.declare import BranchDeclaration, Branches, TransactionKind, Values
 from atomic_commit.errors import Conflict, Fenced, Lost, MembersSaidNo, Refused
+from atomic_commit.identity import Identity
+from atomic_commit.known_databases import KnownDatabases
 from atomic_commit.limits import Limits
 from atomic_commit.messages import Messages
-from atomic_commit.names import Gid, task_name
+from atomic_commit.names import Gid, Installation, service_of
 from atomic_commit.participant import Answer, HandedOn, Participant
 from atomic_commit.records import IdempotencyKey, Outcome, State, TransactionRecord
 from atomic_commit.recovery import Sweeper
@@ -33,18 +35,26 @@ _EXPECTED = (Refused, Conflict, Fenced, Lost, MembersSaidNo)
 _SHORT = 120
 
 
+class Answered(TypedDict):
+    """What a participant's outcome task hands to the coordinator's ``acknowledge``: its answer, and the id of the
+    database in which it holds."""
+
+    answer: str
+    database: str
+
+
 class AtomicCommit:
     """What a service holds in its hand: it coordinates `kinds` and takes part with `branches`.
 
     `celery` is the service's Celery app (in tests one app may serve several services); `engine` its database;
-    `app_name` the first word of every gid, the same in all services of the application.
+    `installation` is the same in all services that work together, and in nobody else.
     """
 
     def __init__(
         self,
         *,
         service: str,
-        app_name: str,
+        installation: Installation,
         engine: Engine,
         celery: Celery,
         kinds: Iterable[TransactionKind] = (),
@@ -52,10 +62,11 @@ class AtomicCommit:
         limits: Limits | None = None,
     ) -> None:
         limits = limits or Limits.from_environment()
-        self.service, self._app_name, self._reads = service, app_name, autocommit(engine)
-        self.messages = Messages(celery, app_name, service, limits.message_lifetime)
-        self.participant = Participant(engine, limits, self.messages.result_of)
-        self.coordinator = Coordinator(engine, self.messages, kinds, limits)
+        self.service, self.installation, self._reads = service, installation, autocommit(engine)
+        self.identity, databases = Identity(engine, installation, service), KnownDatabases(engine)
+        self.messages = Messages(celery, installation, service, limits.message_lifetime, databases.of)
+        self.participant = Participant(engine, self.identity, limits, self.messages.result_of)
+        self.coordinator = Coordinator(engine, self.messages, kinds, limits, databases)
         self.sweeper = Sweeper(engine, self.coordinator, limits)
         self._watch = DecisionWatch(engine)
         self._register_participant(celery, branches or Branches(service))
@@ -64,7 +75,9 @@ class AtomicCommit:
     # ---- what a service's HTTP face calls
 
     def begin(self, kind: str, arguments: Values, key: IdempotencyKey | None = None) -> TransactionRecord:
-        """Accept a transaction and send it on its way. See ``Coordinator.begin`` for what it raises."""
+        """Accept a transaction and send it on its way. See ``Coordinator.begin`` for what it raises; besides,
+        WrongDatabase where this is not the service's own."""
+        self.identity.database()
         return self.coordinator.begin(kind, arguments, key)
 
     def wait(self, transaction: UUID, seconds: float) -> TransactionRecord:
@@ -87,21 +100,22 @@ class AtomicCommit:
         for branch in branches.declared.values():
             self._register_branch(celery, branch)
 
-        def commit(transaction: str, attempt: int, branch: str) -> str:
-            return str(self.participant.commit(self._gid(transaction, attempt, branch)))
+        def commit(gid: str, database: str | None) -> Answered:
+            return self._answered(self.participant.commit(Gid.parse(gid), database))
 
-        def rollback(transaction: str, attempt: int, branch: str) -> str:
-            return str(self.participant.rollback(self._gid(transaction, attempt, branch)))
+        def rollback(gid: str, database: str | None) -> Answered:
+            return self._answered(self.participant.rollback(Gid.parse(gid), database))
 
         self._register_outcome_task(celery, "commit", commit)
         self._register_outcome_task(celery, "rollback", rollback)
 
     def _register_branch(self, celery: Celery, branch: BranchDeclaration) -> None:
-        def run(handed_on: HandedOn, transaction: str, attempt: int) -> HandedOn:
-            return self.participant.prepare(self._gid(transaction, attempt, branch.name), branch, handed_on)
+        def run(handed_on: HandedOn, gid: str, database: str | None) -> HandedOn:
+            return self.participant.prepare(Gid.parse(gid), branch, handed_on, database)
 
         run.__doc__ = branch.function.__doc__
-        celery.task(run, name=branch.name, throws=_EXPECTED, resultrepr_maxsize=_SHORT, shared=False)
+        name = self.installation.branch_task(branch.name)
+        celery.task(run, name=name, throws=_EXPECTED, resultrepr_maxsize=_SHORT, shared=False)
 
     def _register_coordinator(self, celery: Celery) -> None:
         def decide(handed_on: HandedOn, transaction: str, attempt: int) -> str:
@@ -114,14 +128,17 @@ class AtomicCommit:
             with told_apart():
                 self.coordinator.decide(UUID(transaction), attempt)
 
-        def acknowledge(answer: str, transaction: str, attempt: int, branch: str) -> None:
+        def acknowledge(answered: Answered, gid: str) -> None:
+            which = Gid.parse(gid)
             with told_apart():
-                self.coordinator.acknowledge(UUID(transaction), attempt, branch, Answer(answer))
+                if self.coordinator.databases.accepts(service_of(which.branch), answered["database"]):
+                    answer = Answer(answered["answer"])
+                    self.coordinator.acknowledge(which.transaction, which.attempt, which.branch, answer)
 
         # decide keeps its result: its AsyncResult is the chain's.
         celery.task(
             decide,
-            name=task_name(self.service, "decide"),
+            name=self.installation.task(self.service, "decide"),
             throws=_EXPECTED,
             resultrepr_maxsize=_SHORT,
             shared=False,  # not in whatever other Celery app this process may have
@@ -132,12 +149,12 @@ class AtomicCommit:
     def _register_outcome_task(self, celery: Celery, verb: str, function: Any) -> None:
         celery.task(
             function,
-            name=task_name(self.service, verb),
+            name=self.installation.task(self.service, verb),
             ignore_result=True,  # the rows are the result
             throws=_EXPECTED,
             resultrepr_maxsize=_SHORT,
             shared=False,  # not in whatever other Celery app this process may have
         )
 
-    def _gid(self, transaction: str, attempt: int, branch: str) -> Gid:
-        return Gid(self._app_name, UUID(transaction), attempt, branch)
+    def _answered(self, answer: Answer) -> Answered:
+        return {"answer": str(answer), "database": self.identity.database()}

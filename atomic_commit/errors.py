@@ -55,6 +55,10 @@ class Conflict(AtomicCommitError):
     """Somebody or something is in the way (a lock, a soft mark, a full disk). Worth a new attempt later."""
 
 
+class WrongDatabase(Conflict):
+    """This is not the database that is meant: another service's, another installation's, or one that replaced it."""
+
+
 class Fenced(AtomicCommitError):
     """The branch is already over in this database (rolled back and fenced, or committed): it may not run again."""
 

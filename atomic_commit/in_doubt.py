@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from atomic_commit.names import Gid
+from atomic_commit.names import Gid, Installation
 
 _PREPARED = text(
     "SELECT gid, prepared, owner, extract(epoch FROM clock_timestamp() - prepared) FROM pg_prepared_xacts"
@@ -27,17 +27,17 @@ class InDoubt:
     owner: str
 
 
-def in_doubt(connection: Connection, app_name: str) -> Sequence[InDoubt]:
+def in_doubt(connection: Connection, installation: Installation) -> Sequence[InDoubt]:
     """Every prepared transaction of this database, the oldest first."""
     return [
-        InDoubt(name, _ours(name, app_name), prepared_at, float(age), owner)
+        InDoubt(name, _ours(name, installation), prepared_at, float(age), owner)
         for name, prepared_at, owner, age in connection.execute(_PREPARED)
     ]
 
 
-def _ours(name: str, app_name: str) -> Gid | None:
+def _ours(name: str, installation: Installation) -> Gid | None:
     try:
         gid = Gid.parse(name)
     except ValueError:
         return None
-    return gid if gid.app == app_name else None
+    return gid if gid.installation == installation else None

@@ -7,7 +7,8 @@ sending never raises; it says whether the broker took the message.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+import secrets
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
@@ -18,7 +19,8 @@ from celery.result import AsyncResult
 from celery.states import READY_STATES
 
 from atomic_commit.away import Away
-from atomic_commit.names import Gid, branch_queue, outcome_queue, service_of, task_name
+from atomic_commit.declare import TransactionKind
+from atomic_commit.names import Gid, Installation, service_of
 from atomic_commit.participant import HandedOn
 from atomic_commit.points import reach
 from atomic_commit.records import Attempt, BranchRecord, Outcome
@@ -29,21 +31,30 @@ log = logging.getLogger(__name__)
 
 
 class Messages:
-    """What one service sends, as the coordinator `service` of the application `app_name`."""
+    """What one service sends, as the coordinator `service` of its installation."""
 
-    def __init__(self, celery: Celery, app_name: str, service: str, lifetime: float) -> None:
-        """`lifetime`: seconds after which a message is dropped rather than acted on; ``retention`` says why."""
-        self._celery, self._app_name, self.service = celery, app_name, service
+    def __init__(
+        self,
+        celery: Celery,
+        installation: Installation,
+        service: str,
+        lifetime: float,
+        database_of: Callable[[str], str | None],
+    ) -> None:
+        """`lifetime`: seconds after which a message is dropped rather than acted on; ``retention`` says why.
+        `database_of(service)`: the database that a participant's messages are meant for, or None; never raises."""
+        self._celery, self._installation, self.service = celery, installation, service
+        self._database_of = database_of
         self._lifetime = timedelta(seconds=lifetime)
         self._broker, self._backend = Away("the broker"), Away("the result backend")
 
     def gid(self, branch: BranchRecord) -> Gid:
         """The identifier of one branch of an attempt."""
-        return Gid(self._app_name, branch.transaction_id, branch.attempt, branch.name)
+        return Gid.parse(branch.task_id)
 
-    def task_ids(self, leader: UUID, number: int, branches: tuple[str, ...]) -> dict[str, str]:
-        """Branch name → task id (the gid's text) for one attempt."""
-        return {name: str(Gid(self._app_name, leader, number, name)) for name in branches}
+    def task_ids(self, kind: TransactionKind, leader: UUID, number: int) -> dict[str, str]:
+        """Branch name → task id (the gid's text) for one attempt, in the order of the kind's branches."""
+        return {name: self._id(kind.name, leader, number, name) for name in kind.branches}
 
     def send_attempt(self, attempt: Attempt) -> bool:
         """Publish the attempt's chain: each branch in its service's queue, then decide in ours.
@@ -52,7 +63,7 @@ class Messages:
         looks. Returns whether the broker took it.
         """
         members = {str(member.id): member.values for member in attempt.members}
-        handed_on: HandedOn = {"prepared": [], "members": members, "dropped": {}}
+        handed_on: HandedOn = {"prepared": {}, "members": members, "dropped": {}}
         which = {"transaction": str(attempt.leader), "attempt": attempt.number}
         review = self._own("review", which, task_id=self._own_id(attempt, "review"), immutable=True)
         links = [self._branch(branch, attempt.read_at, review) for branch in attempt.branches]
@@ -118,29 +129,34 @@ class Messages:
             return ballot_of(gid, "UNKNOWN", None)
 
     def _own_id(self, attempt: Attempt, verb: str) -> str:
-        return f"{self._app_name}:{attempt.leader}:{attempt.number}:{self.service}.{verb}"
+        return self._id(attempt.kind, attempt.leader, attempt.number, f"{self.service}.{verb}")
+
+    def _id(self, kind: str, leader: UUID, number: int, name: str) -> str:
+        return str(Gid(self._installation, f"{self.service}.{kind}", leader, number, name))
 
     def _branch(self, branch: BranchRecord, read_at: datetime, review: Signature) -> Signature:
+        participant = service_of(branch.name)
         return self._celery.signature(
-            branch.name,
-            kwargs={"transaction": str(branch.transaction_id), "attempt": branch.attempt},
+            self._installation.branch_task(branch.name),
+            kwargs={"gid": branch.task_id, "database": self._database_of(participant)},
             task_id=branch.task_id,
-            queue=branch_queue(service_of(branch.name)),
+            queue=self._installation.branch_queue(participant),
             expires=self._end(read_at),
             link_error=[review.clone()],
         )
 
     def _outcome(self, branch: BranchRecord, read_at: datetime) -> Signature:
-        participant, gid = service_of(branch.name), self.gid(branch)
-        which = {"transaction": str(branch.transaction_id), "attempt": branch.attempt, "branch": branch.name}
+        participant, gid = service_of(branch.name), branch.task_id
         verb = "commit" if branch.outcome is Outcome.COMMIT else "rollback"
+        # A repetition is a task of its own: whatever is done to one, such as a revocation, is not done to the next.
+        one = secrets.token_hex(4)
         return self._celery.signature(
-            task_name(participant, verb),
-            kwargs=which,
-            task_id=f"{gid}:{verb}",
-            queue=outcome_queue(participant),
+            self._installation.task(participant, verb),
+            kwargs={"gid": gid, "database": self._database_of(participant)},
+            task_id=f"{gid}:{verb}:{one}",
+            queue=self._installation.outcome_queue(participant),
             expires=self._end(read_at),
-            link=[self._own("acknowledge", which, task_id=f"{gid}:acknowledge")],
+            link=[self._own("acknowledge", {"gid": gid}, task_id=f"{gid}:acknowledge:{one}")],
         )
 
     def _end(self, read_at: datetime) -> str:
@@ -151,9 +167,9 @@ class Messages:
     def _own(self, verb: str, kwargs: dict[str, Any], **options: Any) -> Signature:
         immutable = bool(options.pop("immutable", False))
         return self._celery.signature(
-            task_name(self.service, verb),
+            self._installation.task(self.service, verb),
             kwargs=kwargs,
-            queue=outcome_queue(self.service),
+            queue=self._installation.outcome_queue(self.service),
             immutable=immutable,
             **options,
         )

@@ -37,6 +37,7 @@ from atomic_commit.errors import (
     MembersSaidNo,
     sqlstate,
 )
+from atomic_commit.identity import OWN_DATABASE, Identity
 from atomic_commit.limits import Limits
 from atomic_commit.members import run_members
 from atomic_commit.names import Gid
@@ -51,7 +52,7 @@ _BEGIN_WITH_BRANCH_ROW = text(
     "SELECT set_config('lock_timeout', :short, true);"
     "INSERT INTO branch_rows (transaction_id, attempt, branch, kind)"
     " VALUES (:transaction, :attempt, :branch, 'done');"
-    "SELECT set_config('lock_timeout', :long, true)"
+    f"SELECT set_config('lock_timeout', :long, true), {OWN_DATABASE}"
 )
 _INSERT_TOMBSTONE = text(
     "SELECT set_config('lock_timeout', :short, true);"
@@ -67,12 +68,12 @@ _SELECT_PREPARED = text("SELECT true FROM pg_prepared_xacts WHERE gid = :gid AND
 class HandedOn(TypedDict):
     """What one link of the chain hands to the next, and what its AsyncResult keeps as the proof of its yes.
 
-    ``prepared``: the gids prepared so far, in order; ``members``: for each transaction of the attempt (its id as text)
-    what begin and the branches so far returned; ``dropped``: those that said no to the first branch, each with its
-    ballot's members, while the others went on.
+    ``prepared``: the gids prepared so far, in order, each with the id of its database; ``members``: for each
+    transaction of the attempt (its id as text) what begin and the branches so far returned; ``dropped``: those that
+    said no to the first branch, each with its ballot's members, while the others went on.
     """
 
-    prepared: list[str]
+    prepared: dict[str, str]
     members: dict[str, Values]
     dropped: dict[str, dict[str, Any]]
 
@@ -87,17 +88,24 @@ class Answer(StrEnum):
 
 
 class Participant:
-    """The branches of one service on one database (`engine`)."""
+    """The branches of one service on its database (`engine`, which `identity` names)."""
 
-    def __init__(self, engine: Engine, limits: Limits, earlier_result: Callable[[Gid], HandedOn | None]) -> None:
+    def __init__(
+        self, engine: Engine, identity: Identity, limits: Limits, earlier_result: Callable[[Gid], HandedOn | None]
+    ) -> None:
         """`earlier_result(gid)`: what a first run of the branch's task stored in the result backend, or None."""
-        self._engine, self._limits, self._earlier_result = engine, limits, earlier_result
+        self._engine, self._identity, self._limits = engine, identity, limits
+        self._earlier_result = earlier_result
         self._autocommit = autocommit(engine)
 
-    def prepare(self, gid: Gid, branch: BranchDeclaration, handed_on: HandedOn) -> HandedOn:
+    def prepare(
+        self, gid: Gid, branch: BranchDeclaration, handed_on: HandedOn, meant_for: str | None = None
+    ) -> HandedOn:
         """Run the branch's function for every transaction of the attempt in one local transaction, and prepare it.
-        Returns what goes to the next link: the values with the function's own added, and the gid as the proof that
-        makes this result a yes.
+        Returns what goes to the next link: the values with the function's own added, and as the proof that makes this
+        result a yes the gid, with the id of the database in which it is prepared.
+
+        `meant_for`: the id of the database for which the message is meant, if its sender knows it.
 
         Raises Refused, Conflict, Fenced, Lost, or what the function raised; MembersSaidNo where several transactions
         share the attempt and some can't be left out. Whatever it raises, a prepared transaction may exist (a connection
@@ -107,9 +115,10 @@ class Participant:
         with told_apart(), _own_transaction(self._autocommit) as session:
             reach("prepare.before_branch_row", session)
             try:
-                self._begin(session, gid)
+                found = self._begin(session, gid)
             except DBAPIError as error:
                 return self._duplicate(gid, error)
+            database = self._identity.assert_own(found, meant_for)
             reach("prepare.after_branch_row", session)
             members = _members(handed_on)
             session.info["branch_runs"] = True
@@ -125,7 +134,7 @@ class Participant:
             raise MembersSaidNo({member: self._by_itself(branch, members[member], no) for member, no in noes.items()})
         reach("prepare.after_prepare")
         return {
-            "prepared": [*handed_on["prepared"], str(gid)],
+            "prepared": {**handed_on["prepared"], str(gid): database},
             "members": {member: {**members[member], **own} for member, own in added.items()},
             "dropped": {**handed_on["dropped"], **{member: no.as_cause() for member, no in noes.items()}},
         }
@@ -145,11 +154,13 @@ class Participant:
             return no_ballot(branch.name, error).as_cause()
         return replace(no, cause=Cause.CONFLICT).as_cause()
 
-    def commit(self, gid: Gid) -> Answer:
+    def commit(self, gid: Gid, meant_for: str | None = None) -> Answer:
         """Commit the prepared branch, or find that it is committed already.
 
-        Raises Conflict (another session is resolving it right now) or Lost: ask again.
+        Raises Conflict (another session is resolving it right now) or Lost: ask again; WrongDatabase where the message
+        is meant for another one than this.
         """
+        self._identity.must_be(meant_for)
         reach("commit.before_commit_prepared")
         try:
             run_outside_transaction(self._autocommit, "COMMIT PREPARED :gid", gid=str(gid))
@@ -159,15 +170,16 @@ class Participant:
         reach("commit.after_commit_prepared")
         return Answer.COMMITTED
 
-    def rollback(self, gid: Gid) -> Answer:
+    def rollback(self, gid: Gid, meant_for: str | None = None) -> Answer:
         """Roll back the branch if it is prepared, then fence it, so that it can never be prepared later.
 
         The fence is a tombstone under the branch row's unique key. While a branch runs or is prepared it holds that key
         uncommitted and the insert below waits; once the insert succeeds no such branch exists, and none can succeed any
         more. One that prepared between the two statements is met by a second round.
 
-        Raises Conflict (the branch still runs) or Lost: ask again.
+        Raises Conflict (the branch still runs) or Lost: ask again; WrongDatabase as ``commit`` does.
         """
+        self._identity.must_be(meant_for)
         for last_round in (False, True):
             reach("rollback.before_rollback_prepared")
             if self._is_prepared(gid):
@@ -182,10 +194,13 @@ class Participant:
 
     # ---- prepare's steps
 
-    def _begin(self, session: Session, gid: Gid) -> None:
-        """Begin, and insert the branch row before anything else is read or locked: a duplicate stops right here."""
+    def _begin(self, session: Session, gid: Gid) -> str | None:
+        """Begin, and insert the branch row before anything else is read or locked: a duplicate stops right here.
+        Returns the id of the database in which all this is, or None if it is not the service's own."""
         waits = {"short": _setting(self._limits.branch_row_timeout), "long": _setting(self._limits.lock_timeout)}
-        session.execute(_BEGIN_WITH_BRANCH_ROW, {**_key(gid), **waits})
+        own = {"installation": str(self._identity.installation), "service": self._identity.service}
+        _, database = session.execute(_BEGIN_WITH_BRANCH_ROW, {**_key(gid), **waits, **own}).one()
+        return str(database) if database else None
 
     def _duplicate(self, gid: Gid, error: DBAPIError) -> HandedOn:
         """The branch row exists or is held: this message is a repetition, or it comes too late.

@@ -1,11 +1,12 @@
 """The protocol's tables, the same in every service's database.
 
 ``transactions`` and ``transaction_branches`` are the coordinator's journal: what was accepted, what was decided, what
-is still owed to whom. ``branch_rows`` is the participant's side: one row for each branch that ever ran or was fenced
-here.
+is still owed to whom; ``participant_databases`` belongs to it: where each participant prepares. ``branch_rows`` is the
+participant's side: one row for each branch that ever ran or was fenced here. ``database_identity`` has one row: which
+database this is, and whose.
 
 The statements of a released version never change: a service's first migration calls ``create_v1``, a later one
-``create_v2``, and so on; the next change of the tables will be a ``create_v4`` beside them.
+``create_v2``, and so on; the next change of the tables will be a ``create_v5`` beside them.
 """
 
 from __future__ import annotations
@@ -100,6 +101,27 @@ branch_rows = sa.Table(
     # For retention alone. (Block ranges cost less to write, but never forget: once young rows stand where old ones
     # were removed, every range seems to hold something old and each pass reads the whole table.)
     sa.Index("branch_rows_age", "created_at"),
+)
+
+participant_databases = sa.Table(
+    "participant_databases",
+    metadata,
+    sa.Column("service", sa.Text, primary_key=True),
+    sa.Column("database", UUID(as_uuid=True), nullable=False),
+    sa.Column("pinned_at", _moment, nullable=False, server_default=sa.text("clock_timestamp()")),
+)
+
+database_identity = sa.Table(
+    "database_identity",
+    metadata,
+    # There is one row, and the key keeps it so.
+    sa.Column("single", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("id", UUID(as_uuid=True), nullable=False, server_default=sa.text("gen_random_uuid()")),
+    # NULL: nobody's yet.
+    sa.Column("installation", sa.Text),
+    sa.Column("service", sa.Text),
+    sa.Column("created_at", _moment, nullable=False, server_default=sa.text("clock_timestamp()")),
+    sa.CheckConstraint("single", name="database_identity_single"),
 )
 
 _V1 = """
@@ -226,3 +248,34 @@ def create_v3(op: Any) -> None:
 def drop_v3(op: Any) -> None:
     """Take back ``create_v3``. Only where nothing shares an attempt: let everything settle before."""
     op.execute(_BACK_TO_V2)
+
+
+_V4 = """
+CREATE TABLE participant_databases (
+    service text PRIMARY KEY,
+    database uuid NOT NULL,
+    pinned_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE TABLE database_identity (
+    single boolean PRIMARY KEY DEFAULT true CONSTRAINT database_identity_single CHECK (single),
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    installation text,
+    service text,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+INSERT INTO database_identity DEFAULT VALUES;
+"""
+
+_BACK_TO_V3 = """
+DROP TABLE participant_databases, database_identity;
+"""
+
+
+def create_v4(op: Any) -> None:
+    """From version 3 to 4: databases have names, and a coordinator knows those of its participants."""
+    op.execute(_V4)
+
+
+def drop_v4(op: Any) -> None:
+    """Take back ``create_v4``."""
+    op.execute(_BACK_TO_V3)

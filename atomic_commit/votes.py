@@ -6,9 +6,10 @@ The vote table (``tests/unit/test_votes.py`` is this table, row by row). A branc
 ========================================  ======  ==========  ===========================================
 status of the branch's AsyncResult        vote    cause       what it proves
 ========================================  ======  ==========  ===========================================
-SUCCESS, and the result names its gid     yes                 the branch is prepared in its database; without
-                                                              the transactions that it says it has dropped
-SUCCESS, without that proof               silent              nothing: a result that proves nothing is none
+SUCCESS, and the result names its gid     yes                 the branch is prepared in the database that it names;
+                                                              without the transactions that it says it has dropped
+SUCCESS, without that proof, or from a    silent              nothing: a result that proves nothing is none
+database that is not the participant's
 FAILURE with Refused                      no      refused     a business rule said no; not that nothing is
                                                               prepared: every no is rolled back everywhere
 FAILURE with Conflict                     no      conflict    somebody was in the way; try again
@@ -86,6 +87,8 @@ class Ballot:
     reason: str | None = None
     detail: str | None = None
     field: str | None = None
+    #: of a yes: the id of the database in which the branch is prepared
+    database: str | None = None
     #: the noes of single members of the attempt, where not all of them said the same: (transaction id as text, ballot)
     members: tuple[tuple[str, Ballot], ...] = ()
 
@@ -117,13 +120,19 @@ class Situation:
 
 def ballot_of(gid: Gid, status: str, result: object) -> Ballot:
     """The vote that a task status and its result amount to (see the vote table)."""
-    if status == "SUCCESS" and isinstance(result, dict) and _proves(result, gid):
-        return Ballot(gid.branch, Vote.YES, status, members=_noes(gid.branch, result.get("dropped"), status))
+    if status == "SUCCESS" and isinstance(result, dict) and (database := _proof(result, gid)):
+        noes = _noes(gid.branch, result.get("dropped"), status)
+        return Ballot(gid.branch, Vote.YES, status, database=database, members=noes)
     if status == "FAILURE":
         return no_ballot(gid.branch, result, status)
     if status == "REVOKED":
         return Ballot(gid.branch, Vote.NO, status, Cause.REVOKED, "revoked", "The task was revoked.")
-    return Ballot(gid.branch, Vote.SILENT, status, Cause.SILENCE, "silence", "No answer was seen in time.")
+    return silent_ballot(gid.branch, status)
+
+
+def silent_ballot(branch: str, status: str) -> Ballot:
+    """What counts as no answer, whatever the status."""
+    return Ballot(branch, Vote.SILENT, status, Cause.SILENCE, "silence", "No answer was seen in time.")
 
 
 def no_ballot(branch: str, error: object, status: str = "FAILURE") -> Ballot:
@@ -177,9 +186,12 @@ def deciding_ballot(ballots: Sequence[Ballot]) -> Ballot | None:
     return next(iter(final + noes + silent), None)
 
 
-def _proves(result: Mapping[str, Any], gid: Gid) -> bool:
-    """A yes needs positive evidence: the gid, which a branch returns only after PREPARE TRANSACTION said so."""
-    return str(gid) in list(result.get("prepared", ()))
+def _proof(result: Mapping[str, Any], gid: Gid) -> str | None:
+    """A yes needs positive evidence: the gid, which a branch returns only after PREPARE TRANSACTION said so, and with
+    it the database that said so."""
+    prepared = result.get("prepared")
+    database = prepared.get(str(gid)) if isinstance(prepared, dict) else None
+    return database if isinstance(database, str) else None
 
 
 def _noes(branch: str, said: Mapping[str, Mapping[str, Any]] | None, status: str) -> tuple[tuple[str, Ballot], ...]:

@@ -59,8 +59,8 @@ INSERT INTO transactions (id, kind, state, attempt, dispatched, "values", create
         CASE WHEN i % 2 = 0 THEN id::text END, 'f' FROM made ORDER BY id;
 INSERT INTO transaction_branches (transaction_id, attempt, name, position, task_id, dispatched_at, status, vote,
         outcome, decided_at, settled_at)
-    SELECT id, 1, name, position, 'shop:' || id || ':1:' || name, at, 'SUCCESS', 'yes', 'commit',
-        at + interval '20 ms', at + interval '40 ms'
+    SELECT id, 1, name, position, 'shop.benchmark:users.remove_user:' || id || ':1:' || name, at, 'SUCCESS', 'yes',
+        'commit', at + interval '20 ms', at + interval '40 ms'
     FROM made, (VALUES ('orders.cancel_user_orders', 0), ('products.restock', 1)) AS b (name, position) ORDER BY id;
 """
 _FILL_BRANCH_ROWS = """

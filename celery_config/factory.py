@@ -6,17 +6,17 @@ import os
 
 from celery import Celery
 
+from atomic_commit.names import Installation
+from celery_config.installation import installation as of_this_process
 from celery_config.settings import settings
-
-#: The first word of every gid and task id, the same in all services.
-APP_NAME = "shop"
 
 _DEFAULT_BROKER = "redis://127.0.0.1:6379/0"
 _DEFAULT_BACKEND = "redis://127.0.0.1:6379/1"
 
 
-def create_celery(service: str) -> Celery:
-    """The Celery app of `service`, from ``BROKER_URL`` and ``RESULT_BACKEND_URL`` in the environment.
+def create_celery(service: str, installation: Installation | None = None) -> Celery:
+    """The Celery app of `service`, from ``BROKER_URL``, ``RESULT_BACKEND_URL`` and, unless `installation` is given,
+    ``ATOMIC_INSTALLATION`` in the environment.
 
     Tasks are registered on it by the engine, not by decorators, so that tests can register several services' tasks on
     one app.
@@ -24,6 +24,7 @@ def create_celery(service: str) -> Celery:
     celery = Celery(service, set_as_current=False)
     celery.conf.update(
         settings(
+            installation or of_this_process(),
             service,
             os.environ.get("BROKER_URL", _DEFAULT_BROKER),
             os.environ.get("RESULT_BACKEND_URL", _DEFAULT_BACKEND),

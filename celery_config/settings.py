@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from atomic_commit.names import Installation
 from celery_config.queues import declared_queues
 
 #: Seconds after which Redis gives a message that was taken and not acknowledged to somebody else. Longer than any
@@ -17,18 +18,19 @@ from celery_config.queues import declared_queues
 VISIBILITY_TIMEOUT = 60
 
 
-def settings(service: str, broker_url: str, result_backend_url: str) -> dict[str, Any]:
+def settings(installation: Installation, service: str, broker_url: str, result_backend_url: str) -> dict[str, Any]:
     """Celery's configuration for one service."""
     return {
         "broker_url": broker_url,
         "result_backend": result_backend_url,
-        "task_queues": declared_queues(broker_url),
-        "task_default_queue": service,
+        "task_queues": declared_queues(installation, broker_url),
+        "task_default_queue": installation.branch_queue(service),
         **_SERIALIZATION,
         **_DELIVERY,
         **_RESULTS,
         **_WORKER,
-        "broker_transport_options": _transport_options(service, broker_url),
+        **_apart_from_strangers(installation),
+        "broker_transport_options": _transport_options(installation, service, broker_url),
     }
 
 
@@ -110,7 +112,17 @@ _WORKER = {
 }
 
 
-def _transport_options(service: str, broker_url: str) -> dict[str, Any]:
+def _apart_from_strangers(installation: Installation) -> dict[str, Any]:
+    """What all Celery apps on one broker share by default: workers would answer, and obey, another installation's
+    remote control, and its monitor would show our tasks."""
+    return {
+        "control_exchange": f"{installation}.control",
+        "event_exchange": f"{installation}.events",
+        "event_queue_prefix": f"{installation}.events",
+    }
+
+
+def _transport_options(installation: Installation, service: str, broker_url: str) -> dict[str, Any]:
     if not broker_url.startswith("redis"):
         # RabbitMQ: a publish counts when the broker has confirmed it, and every socket operation is bounded.
         return {"confirm_publish": True, "connect_timeout": 2, "read_timeout": 4, "write_timeout": 4}
@@ -121,9 +133,9 @@ def _transport_options(service: str, broker_url: str) -> dict[str, Any]:
         "unacked_restore_throttle": 1,
         # The defaults are shared by all apps on one Redis database, and the shortest visibility timeout would hold for
         # all of them.
-        "unacked_key": f"unacked.{service}",
-        "unacked_index_key": f"unacked_index.{service}",
-        "unacked_mutex_key": f"unacked_mutex.{service}",
+        "unacked_key": f"{installation}.{service}.unacked",
+        "unacked_index_key": f"{installation}.{service}.unacked_index",
+        "unacked_mutex_key": f"{installation}.{service}.unacked_mutex",
         # Without these a publish on a connection whose other end has vanished hangs for ever.
         # redis-py itself tries a command four times; a worker's blocking read lasts a second, so not less than this.
         "socket_timeout": 2.0,

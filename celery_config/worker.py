@@ -9,7 +9,6 @@ from celery import Celery
 from celery.signals import after_setup_logger, worker_ready, worker_shutting_down
 
 from atomic_commit import AtomicCommit
-from atomic_commit.names import outcome_queue
 from atomic_commit.points import connect_worker_points
 from celery_config.heartbeat import beat_while_consuming
 
@@ -21,7 +20,7 @@ def run_sweeper_in_outcome_workers(celery: Celery, atomic: AtomicCommit) -> None
 
     @worker_ready.connect(weak=False)
     def start(sender: Any, **_: Any) -> None:
-        if outcome_queue(atomic.service) in sender.app.amqp.queues.consume_from:
+        if atomic.installation.outcome_queue(atomic.service) in sender.app.amqp.queues.consume_from:
             atomic.sweeper.start()
 
     @worker_shutting_down.connect(weak=False)

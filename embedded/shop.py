@@ -26,6 +26,8 @@ from embedded.status import Recorded, Status, forget_status, write_status
 from embedded.supervision import Kept, Program
 
 LAUNCHER = "launcher"
+INSTALLATION = {"ATOMIC_INSTALLATION": "local"}
+"""What this shop is called unless the environment says otherwise: its servers are its own, so it meets nobody."""
 READY_WITHIN = 60.0
 START_WITHIN = 120.0
 """For the first start of all at once: a dozen programs share the machine's cores."""
@@ -217,7 +219,7 @@ class Shop:
         if service:
             said["DATABASE_URL"] = self._route(name, "database", self.database_url(service))
         folder = self._roots.get(name, self._root)
-        return Surroundings(folder, {**ours, "PYTHONUNBUFFERED": "1", **said, **self._added})
+        return Surroundings(folder, {**INSTALLATION, **ours, "PYTHONUNBUFFERED": "1", **said, **self._added})
 
     def _postgres_servers(self, environment: Mapping[str, str], each: bool) -> dict[str, Postgres]:
         """Service → the server that its database is on."""

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, text
 from atomic_commit import AtomicCommit, Branches, Conflict, Limits, Lost, TransactionKind
 from atomic_commit.database import engine_options
 from celery_config import create_celery
-from celery_config.factory import APP_NAME
+from celery_config.installation import installation
 from http_api.app import install
 from http_api.health import NotReady
 from http_api.problems import ProblemError, problem_response
@@ -53,7 +53,7 @@ def assemble(
         engine = db.engine
     atomic = AtomicCommit(
         service=service,
-        app_name=APP_NAME,
+        installation=installation(),
         engine=engine,
         celery=celery,
         kinds=kinds,

@@ -15,7 +15,7 @@ from marshmallow import fields, validate
 from sqlalchemy.orm import Session
 
 from atomic_commit import AtomicCommit, State, TransactionRecord, records
-from atomic_commit.names import branch_queue, service_of
+from atomic_commit.names import service_of
 from atomic_commit.records import BranchRecord
 from atomic_commit.schema import transactions as table
 from http_api.paging import page
@@ -122,7 +122,7 @@ def _branch(branch: BranchRecord, record: TransactionRecord, atomic: AtomicCommi
     return {
         "name": branch.name,
         "attempt": branch.attempt,
-        "queue": branch_queue(service_of(branch.name)),
+        "queue": atomic.installation.branch_queue(service_of(branch.name)),
         "task_id": branch.task_id,
         "status": status,
         "vote": branch.vote,

@@ -8,8 +8,10 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from atomic_commit.names import branch_queue, outcome_queue
+from atomic_commit.names import Installation
+from celery_config.installation import installation
 from service_roles import operator
+from service_roles.ownership import at_own_database
 
 _ROLES = {
     "api": "serve HTTP",
@@ -47,6 +49,11 @@ def main(package: str, arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    try:
+        of_this_process = installation()
+    except ValueError as error:
+        print(f"{package} {role}: {error}", file=sys.stderr)
+        return 2
     if role == "migrate":
         from service_roles.migrate import upgrade
 
@@ -54,7 +61,9 @@ def main(package: str, arguments: Sequence[str] | None = None) -> int:
     if role not in _ROLES:
         return operator.run(package, chosen)
     service = package.removesuffix("_service")
-    return _serve(package, service) if role == "api" else _work(package, service, role)
+    if not at_own_database(of_this_process, service, f"{package} {role}"):
+        return 2
+    return _serve(package, service) if role == "api" else _work(package, service, role, of_this_process)
 
 
 # What these start runs in this process, which has the service imported already. Starting another program would import
@@ -70,23 +79,23 @@ def _serve(package: str, service: str) -> int:
     return 0
 
 
-def _work(package: str, service: str, role: str) -> int:
+def _work(package: str, service: str, role: str, of_this_process: Installation) -> int:
     from celery.__main__ import main as celery_main
 
     warnings.filterwarnings("ignore", _ROOT_WARNING)
-    sys.argv = ["celery", "--quiet", "-A", f"{package}.worker:celery", *worker_options(service, role)]
+    sys.argv = ["celery", "--quiet", "-A", f"{package}.worker:celery", *worker_options(of_this_process, service, role)]
     celery_main()
     return 0
 
 
-def worker_options(service: str, role: str) -> list[str]:
+def worker_options(of_this_process: Installation, service: str, role: str) -> list[str]:
     """The arguments of ``celery`` for one of the service's two workers.
 
     Gossip, mingle and heartbeat are talk between workers that nothing here listens to. (What its threads are made of
     is in ``celery_config.settings``.)
     """
     outcome = role == "outcome-worker"
-    queue = outcome_queue(service) if outcome else branch_queue(service)
+    queue = of_this_process.outcome_queue(service) if outcome else of_this_process.branch_queue(service)
     return [
         "worker",
         *("--queues", queue),

@@ -15,15 +15,29 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, MetaData
 
+from atomic_commit import WrongDatabase
+from atomic_commit.identity import claim, is_named
+from celery_config.installation import installation
+
 #: Any number, the same for every migration of one database: two that start together run one after the other.
 _ONE_AT_A_TIME = 7_219_401
 
 
 def upgrade(package: str) -> int:
-    """Bring the database of `package` to the newest version. Returns an exit code."""
+    """Bring the database of `package` to the newest version, and make it this installation's. Returns an exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    engine = sa.create_engine(database_url(), poolclass=sa.pool.NullPool)
+    of_this_process, service = installation(), package.removesuffix("_service")
     try:
+        with engine.connect() as connection:
+            if is_named(connection):  # somebody else's is not even migrated
+                claim(connection, of_this_process, service)
         command.upgrade(_config(package), "head")
+        with engine.begin() as connection:
+            claim(connection, of_this_process, service)
+    except WrongDatabase as error:
+        print(f"{package} migrate: {error}", file=sys.stderr)
+        return 2
     except sa.exc.OperationalError as error:
         print(f"{package} migrate: {str(error.orig).strip()}", file=sys.stderr)
         return 1

@@ -25,7 +25,7 @@ from atomic_commit import Limits, State, TransactionRecord, journal, records
 from atomic_commit.database import engine_options
 from atomic_commit.in_doubt import InDoubt, in_doubt
 from atomic_commit.schema import transactions as table
-from celery_config.factory import APP_NAME
+from celery_config.installation import installation
 from service_roles.coordinators import said_by
 from service_roles.migrate import database_url
 from service_roles.tables import age, as_table
@@ -191,7 +191,7 @@ def _print_foreign(foreign: Iterable[InDoubt]) -> None:
 
 def _prepared(engine: sa.Engine) -> Sequence[InDoubt]:
     with engine.connect() as connection:
-        return in_doubt(connection, APP_NAME)
+        return in_doubt(connection, installation())
 
 
 # ---- words of the command line

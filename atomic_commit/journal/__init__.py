@@ -25,6 +25,7 @@ from atomic_commit.journal.forming import (
     somebody_may_go,
     start_attempt,
 )
+from atomic_commit.journal.pinning import forget_database, pin_database, pinned_databases
 from atomic_commit.journal.recovering import (
     bring_forward,
     claim_due,
@@ -42,6 +43,7 @@ __all__ = [
     "bring_forward",
     "claim_due",
     "claim_waiting",
+    "forget_database",
     "hold_attempt",
     "insert_branches",
     "insert_transaction",
@@ -50,6 +52,8 @@ __all__ = [
     "make_all_due",
     "mark_dispatched",
     "mark_unpublished",
+    "pin_database",
+    "pinned_databases",
     "put_aside_kind",
     "record_decision",
     "record_error",

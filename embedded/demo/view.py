@@ -78,7 +78,8 @@ class View:
         A result is stored a moment after its task's work shows: for that long a status may still be PENDING.
         """
         links = [(branch.task_id, branch.queue) for branch in transaction.of_attempt(attempt)]
-        links.append((f"shop:{transaction.id}:{attempt}:users.decide", "users.outcome"))
+        id, queue = (said.rpartition(by)[0] for said, by in zip(links[-1], ":.", strict=True))
+        links.append((f"{id}:users.decide", f"{queue}.users.outcome"))
         deadline = time.monotonic() + patience
         while True:
             found = [Task(id, queue, str(self._celery.AsyncResult(id).status)) for id, queue in links]

@@ -15,8 +15,8 @@ from kombu import Connection
 from redis import Redis
 
 from celery_config import create_celery
-from celery_config.queues import QUEUE_NAMES
 from embedded.shop import Shop
+from tests.installation import INSTALLATION, QUEUE_NAMES
 
 from .databases import Databases, RowLock
 from .http_calls import Answer, call
@@ -163,7 +163,7 @@ class Shopkeeper:
 
     def result_of(self, task_id: str) -> AsyncResult:
         """What Celery's result backend says about a task."""
-        celery = create_celery("tests")
+        celery = create_celery("tests", INSTALLATION)
         celery.conf.update(broker_url=self.shop.broker_url, result_backend=self.shop.result_backend_url)
         return AsyncResult(task_id, app=celery)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from atomic_commit.names import Gid
+from tests.installation import INSTALLATION
 
 from .http_calls import Answer
 from .shopkeeper import Shopkeeper
@@ -74,7 +75,9 @@ def test_every_task_of_the_chain_reports_success_under_its_branch_s_gid(
         assert result.status == "SUCCESS"
         assert branch["task_id"] in result.result["prepared"]
         assert (branch["status"], branch["vote"], branch["outcome"]) == ("SUCCESS", "yes", "commit")
-    decide = shop.result_of(f"shop:{answer.transaction}:1:{shop.row(answer)['service']}.decide")
+    row = shop.row(answer)
+    kind = f"{row['service']}.{row['kind']}"
+    decide = shop.result_of(f"{INSTALLATION}:{kind}:{answer.transaction}:1:{row['service']}.decide")
     wait_until(lambda: decide.status == "SUCCESS", "the chain's last task reports success", within=10)
     assert decide.result == "committed"
 

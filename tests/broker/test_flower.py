@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.installation import INSTALLATION, QUEUE_NAMES
+
 from .http_calls import call
 from .shopkeeper import Shopkeeper
 from .waiting import wait_until
@@ -20,12 +22,12 @@ def test_flower_shows_each_task_of_a_removal_by_name_state_and_queue(shop: Shopk
         ours = {id: task for id, task in tasks.items() if removal.transaction in f"{id} {task['kwargs']}"}
         seen = {(task["name"], task["state"], task["routing_key"]) for task in ours.values()}
         wanted = {
-            ("orders.cancel_user_orders", "SUCCESS", "orders"),
-            ("products.restock", "SUCCESS", "products"),
-            ("users.decide", "SUCCESS", "users.outcome"),
-            ("orders.commit", "SUCCESS", "orders.outcome"),
-            ("products.commit", "SUCCESS", "products.outcome"),
-            ("users.acknowledge", "SUCCESS", "users.outcome"),
+            (f"{INSTALLATION}.orders.cancel_user_orders", "SUCCESS", f"{INSTALLATION}.orders"),
+            (f"{INSTALLATION}.products.restock", "SUCCESS", f"{INSTALLATION}.products"),
+            (f"{INSTALLATION}.users.decide", "SUCCESS", f"{INSTALLATION}.users.outcome"),
+            (f"{INSTALLATION}.orders.commit", "SUCCESS", f"{INSTALLATION}.orders.outcome"),
+            (f"{INSTALLATION}.products.commit", "SUCCESS", f"{INSTALLATION}.products.outcome"),
+            (f"{INSTALLATION}.users.acknowledge", "SUCCESS", f"{INSTALLATION}.users.outcome"),
         }
         return ours if wanted <= seen else None
 
@@ -41,7 +43,10 @@ def test_flower_shows_a_refused_branch_as_failed_with_its_reason(shop: Shopkeepe
     url = f"{shop.shop.flower_url}/api/task/info/{task_id}"
     failed = lambda: (answer := call("GET", url)).status == 200 and answer.body["state"] == "FAILURE" and answer  # noqa: E731
     answer = wait_until(failed, "Flower shows the failed branch", within=20)
-    assert (answer.body["name"], answer.body["routing_key"]) == ("products.take_stock", "products")
+    assert (answer.body["name"], answer.body["routing_key"]) == (
+        INSTALLATION.branch_task("products.take_stock"),
+        INSTALLATION.branch_queue("products"),
+    )
     assert "insufficient_stock" in answer.body["exception"]
 
 
@@ -52,4 +57,4 @@ def test_flower_shows_every_worker_with_its_queue(shop: Shopkeeper) -> None:
         return found if len(found) >= 6 else None
 
     found = wait_until(queues, "Flower knows all six queues", within=20)
-    assert found == {f"{service}{kind}" for service in ("users", "products", "orders") for kind in ("", ".outcome")}
+    assert found == set(QUEUE_NAMES)

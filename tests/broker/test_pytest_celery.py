@@ -21,6 +21,7 @@ from pytest_celery import (
 )
 
 from celery_config import create_celery
+from tests.installation import INSTALLATION
 
 from .shopkeeper import ASYNC, WORKERS, Shopkeeper
 
@@ -72,7 +73,7 @@ class ShopSetup(CeleryTestSetup):
 
     @classmethod
     def create_setup_app(cls, celery_setup_config: dict[str, str], celery_setup_app_name: str) -> Celery:
-        app = create_celery("users")
+        app = create_celery("users", INSTALLATION)
         app.conf.update(celery_setup_config)
         return app
 
@@ -95,7 +96,7 @@ def celery_backend_cluster(shop: Shopkeeper) -> CeleryBackendCluster:
 @pytest.fixture
 def celery_worker_cluster(shop: Shopkeeper, celery_setup_app: Celery) -> Iterator[CeleryWorkerCluster]:
     def node(name: str) -> CeleryTestWorker:
-        queue = name.replace("-outcome-worker", ".outcome").replace("-worker", "")
+        queue = f"{INSTALLATION}.{name.replace('-outcome-worker', '.outcome').replace('-worker', '')}"
         return CeleryTestWorker(ShopProcess(shop, name, queue=queue), celery_setup_app)
 
     yield CeleryWorkerCluster(*(node(name) for name in WORKERS))
@@ -120,7 +121,9 @@ def test_a_chain_runs_through_the_cluster_and_commits(celery_setup: CeleryTestSe
     assert answer.status == 201, answer
     for branch in shop.branches(answer):
         assert celery_setup.app.AsyncResult(branch["task_id"]).get(timeout=10)["prepared"]
-        worker(celery_setup, branch["name"].split(".")[0]).assert_log_exists(branch["task_id"])
+        worker(celery_setup, INSTALLATION.branch_queue(branch["name"].split(".")[0])).assert_log_exists(
+            branch["task_id"]
+        )
 
 
 def test_a_chain_commits_though_a_worker_of_the_cluster_is_killed_in_the_middle(
@@ -128,7 +131,7 @@ def test_a_chain_commits_though_a_worker_of_the_cluster_is_killed_in_the_middle(
 ) -> None:
     ada, tea = shop.add_user(), shop.add_product(stock=10)
     order = shop.placed_order(ada, {tea: 3})
-    products = worker(celery_setup, "products")
+    products = worker(celery_setup, INSTALLATION.branch_queue("products"))
     with shop.held("products", "products", tea) as lock:
         removal = shop.remove_user(ada, **ASYNC)
         shop.wait_for_waiter(lock)

@@ -1,7 +1,7 @@
 """Results in the result backend that are not what the branch's task has stored.
 
-A forged SUCCESS that names the branch's right gid is not here: it is the proof itself, and for that the result backend
-is trusted (README, "What is not promised"). Everything less than that must not lead to a commit.
+A forged SUCCESS that names the branch's right gid and database is not here: it is the proof itself, and for that the
+result backend is trusted (README, "What is not promised"). Everything less than that must not lead to a commit.
 """
 
 from __future__ import annotations
@@ -16,20 +16,22 @@ from celery.result import AsyncResult
 from atomic_commit.errors import Conflict, Refused
 from atomic_commit.names import Gid
 from celery_config import create_celery
+from tests.installation import INSTALLATION
 
 _ELSEWHERE = UUID(int=0)
 
 
 def _proof_of(gid: Gid) -> dict[str, object]:
-    return {"prepared": [str(gid)], "members": {}}
+    return {"prepared": {str(gid): str(_ELSEWHERE)}, "members": {}}
 
 
 #: name → gid of the branch → (status, result) that is stored in the place of its own
 FORGERIES: dict[str, Callable[[Gid], tuple[str, object]]] = {
-    "SUCCESS without proof": lambda gid: ("SUCCESS", {"prepared": [], "members": {}}),
+    "SUCCESS without proof": lambda gid: ("SUCCESS", {"prepared": {}, "members": {}}),
     "SUCCESS, proof of another attempt": lambda gid: ("SUCCESS", _proof_of(replace(gid, attempt=gid.attempt + 1))),
     "SUCCESS, proof of another branch": lambda gid: ("SUCCESS", _proof_of(replace(gid, branch="orders.another"))),
     "SUCCESS, proof of another transaction": lambda gid: ("SUCCESS", _proof_of(replace(gid, transaction=_ELSEWHERE))),
+    "SUCCESS, proof of another database": lambda gid: ("SUCCESS", _proof_of(gid)),
     "SUCCESS, a word": lambda gid: ("SUCCESS", str(gid)),
     "SUCCESS, a number for the proof": lambda gid: ("SUCCESS", {"prepared": 1, "members": {}}),
     "STARTED": lambda gid: ("STARTED", None),
@@ -46,7 +48,7 @@ class Forger:
     """Writes into the result backend, past Celery's rule that a SUCCESS is not overwritten."""
 
     def __init__(self, broker_url: str, result_backend_url: str) -> None:
-        self._celery = create_celery("forger")
+        self._celery = create_celery("forger", INSTALLATION)
         self._celery.conf.update(broker_url=broker_url, result_backend=result_backend_url)
 
     def close(self) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 from uuid import UUID
 
 from atomic_commit.names import Gid
-from celery_config.factory import APP_NAME
 from tests.broker.http_calls import Answer
 from tests.broker.shopkeeper import Shopkeeper
 from tests.broker.waiting import wait_until
+from tests.installation import INSTALLATION
 
 from .forgery import FORGERIES, LOST, UNREADABLE, Forger
 from .message_cases import (
@@ -45,7 +45,7 @@ class Play:
         self.scene = Scene(keeper, case)
         self.scene.set()
         self.since: Any = keeper.databases.rows("orders", "SELECT clock_timestamp() AS now")[0]["now"]
-        self._before = {letter.arguments["transaction"] for letter in post.seen(lambda letter: True)}
+        self._before = {letter.transaction for letter in post.seen(lambda letter: True)}
         self._pool = ThreadPoolExecutor(1)
         self._answer: Future[Answer] | None = None
 
@@ -72,12 +72,13 @@ class Play:
         return str(self.rows()[0]["id"])
 
     def gid(self, branch: str, attempt: int = 1) -> Gid:
-        return Gid(APP_NAME, UUID(self.transaction()), attempt, branch)
+        kind = f"{self.case.coordinator}.{self.case.kind}"
+        return Gid(INSTALLATION, kind, UUID(self.transaction()), attempt, branch)
 
     def letters(self) -> list[Letter]:
         """Every message of the transaction so far."""
         transaction = self.transaction()
-        return self.post.seen(lambda letter: letter.arguments["transaction"] == transaction)
+        return self.post.seen(lambda letter: letter.transaction == transaction)
 
     def letters_of(self, task: str, attempt: int) -> list[Letter]:
         return [letter for letter in self.letters() if _is(letter, task, attempt)]
@@ -87,13 +88,13 @@ class Play:
     def catch(self, task: str, attempt: int | None = None, limit: int | None = 1) -> Tray:
         """Catch the messages of a task of this transaction. To be said before the request is made."""
         return self.post.catch(
-            lambda letter: letter.arguments["transaction"] not in self._before and _is(letter, task, attempt), limit
+            lambda letter: letter.transaction not in self._before and _is(letter, task, attempt), limit
         )
 
     def handled(self) -> bool:
         """Whether the workers have ended every task as often as it was delivered to them: by their own logs."""
         return all(
-            self.keeper.shop.log_of(f"{queue.replace('.', '-')}-worker").count(f": Task {task}[{task_id}] ") >= count
+            self.keeper.shop.log_of(_worker_of(queue)).count(f": Task {INSTALLATION}.{task}[{task_id}] ") >= count
             for (queue, task, task_id), count in self.post.delivered(self.transaction()).items()
         )
 
@@ -110,11 +111,15 @@ class Play:
 Fault = Callable[[Play], None]
 
 
+def _worker_of(queue: str) -> str:
+    """The process that reads a queue: ``orders-outcome-worker``."""
+    return f"{queue.removeprefix(f'{INSTALLATION}.').replace('.', '-')}-worker"
+
+
 def _is(letter: Letter, task: str, attempt: int | None) -> bool:
     """Whether the letter is one of `task`: ``users.acknowledge of products.restock`` for the answer of one branch."""
     name, _, branch = task.partition(" of ")
-    which = letter.arguments
-    return letter.task == name and (not branch or which["branch"] == branch) and attempt in (None, which["attempt"])
+    return letter.task == name and branch in ("", letter.branch) and attempt in (None, letter.attempt)
 
 
 # ---- one message

@@ -21,9 +21,11 @@ from celery import Celery
 from kombu import Connection, Consumer, Exchange, Producer, Queue
 from kombu.message import Message
 
+from atomic_commit.names import Gid
 from celery_config import create_celery
-from celery_config.queues import QUEUE_NAMES, declared_queues
+from celery_config.queues import declared_queues
 from tests.broker.waiting import wait_until
+from tests.installation import INSTALLATION, QUEUE_NAMES
 
 #: What kombu sets for every delivery by itself, or from fields of ours.
 _MADE_ANEW = frozenset(
@@ -64,7 +66,8 @@ class Letter:
 
     @property
     def task(self) -> str:
-        return str(self.headers["task"])
+        """Without what the installation's task names begin with: ``products.restock``."""
+        return str(self.headers["task"]).removeprefix(f"{INSTALLATION}.")
 
     @property
     def task_id(self) -> str:
@@ -72,8 +75,25 @@ class Letter:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The keyword arguments: transaction and attempt, and for outcomes and answers the branch."""
+        """The keyword arguments: of branches, outcomes and answers the gid, of others transaction and attempt."""
         return dict(json.loads(self.body)[1])
+
+    @property
+    def gid(self) -> Gid | None:
+        """Of the branch that it is about, if it is about one."""
+        return Gid.parse(self.arguments["gid"]) if "gid" in self.arguments else None
+
+    @property
+    def transaction(self) -> str:
+        return str(self.gid.transaction) if self.gid else str(self.arguments["transaction"])
+
+    @property
+    def attempt(self) -> int:
+        return self.gid.attempt if self.gid else int(self.arguments["attempt"])
+
+    @property
+    def branch(self) -> str | None:
+        return self.gid.branch if self.gid else None
 
     def __str__(self) -> str:
         return f"{self.task}[{self.task_id}]"
@@ -102,7 +122,7 @@ class Post:
 
     def __init__(self, broker_url: str, result_backend_url: str) -> None:
         self._url = broker_url
-        self._celery: Celery = create_celery("post")
+        self._celery: Celery = create_celery("post", INSTALLATION)
         self._celery.conf.update(broker_url=broker_url, result_backend=result_backend_url)
         #: How often each message that passes is delivered.
         self.times = 1
@@ -189,7 +209,7 @@ class Post:
     def _run(self) -> None:
         try:
             with Connection(self._url) as connection:
-                queues = [queue for queue in declared_queues(self._url) if queue.name in QUEUE_NAMES]
+                queues = [queue for queue in declared_queues(INSTALLATION, self._url) if queue.name in QUEUE_NAMES]
                 with Consumer(connection, queues, on_message=self._carry):
                     while not self._end.is_set():
                         try:
@@ -249,7 +269,7 @@ class Post:
         return {queue["name"] for queue in answers[0][worker]} if answers else set()
 
     def _kind_of_queue(self) -> dict[str, Any]:
-        arguments: Sequence[Any] = [queue.queue_arguments for queue in declared_queues(self._url)]
+        arguments: Sequence[Any] = [queue.queue_arguments for queue in declared_queues(INSTALLATION, self._url)]
         return {"queue_arguments": arguments[0]} if arguments[0] else {}
 
     def _waiting(self, name: str) -> int:

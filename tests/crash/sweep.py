@@ -16,14 +16,15 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 from atomic_commit import Limits, records
+from atomic_commit.known_databases import KnownDatabases
 from atomic_commit.messages import Messages
 from atomic_commit.records import attempt_of
-from celery_config.factory import APP_NAME
 from celery_config.settings import settings
 from embedded.shop import Shop
 from tests.broker.http_calls import Answer
 from tests.broker.shopkeeper import ASYNC, Shopkeeper
 from tests.broker.waiting import wait_until
+from tests.installation import INSTALLATION
 
 from .crowd import Crowd
 from .fault_watch import FaultWatch
@@ -101,9 +102,9 @@ class Sweep:
         """Send the chain a second time at once, and every outcome a second time once there is a decision."""
         service = "users" if scene.injection.kind == "remove_user" else "orders"
         celery = Celery(service, set_as_current=False)
-        celery.conf.update(settings(service, self.shop.broker_url, self.shop.result_backend_url))
-        messages = Messages(celery, APP_NAME, service, Limits().message_lifetime)
+        celery.conf.update(settings(INSTALLATION, service, self.shop.broker_url, self.shop.result_backend_url))
         engine = create_engine(self.shop.admin_url(service).replace("postgresql:", "postgresql+psycopg2:", 1))
+        messages = Messages(celery, INSTALLATION, service, Limits().message_lifetime, KnownDatabases(engine).of)
         try:
             record = self._record(engine, answer)
             if record.current_branches:  # between two attempts there is no chain

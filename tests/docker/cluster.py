@@ -17,6 +17,7 @@ from tests.broker.shopkeeper import BRANCH_WORKERS, SERVICES, WORKERS
 from tests.broker.waiting import wait_until
 from tests.docker.engine import ROOT, Containers
 from tests.docker.nodes import ApiNode, DatabaseNode, Published, RabbitMQNode, RedisNode, WorkerNode
+from tests.installation import INSTALLATION
 
 APIS = tuple(f"{service}-api" for service in SERVICES)
 #: A cold start of a dozen containers on a busy machine.
@@ -164,7 +165,7 @@ class Cluster:
                 port=8000 if name in APIS else None,
                 command=["python", "-m", f"{service}_service", role],
                 environment={**self._environment(service), "ATOMIC_POINTS": "/points"},
-                queue=service if name in BRANCH_WORKERS else f"{service}.outcome",
+                queue=(INSTALLATION.branch_queue if name in BRANCH_WORKERS else INSTALLATION.outcome_queue)(service),
                 volumes=[f"{folder}:/points"],
                 **CONTAINED,
             )
@@ -177,6 +178,7 @@ class Cluster:
             "DATABASE_URL": f"postgresql://{service}_service:{self._password}@{host(f'{service}-db')}:5432/{service}",
             "BROKER_URL": f"{scheme}://{host(self.broker_name)}",
             "RESULT_BACKEND_URL": f"redis://{host('results')}:6379/0",
+            "ATOMIC_INSTALLATION": INSTALLATION.name,
             "WEB_BIND": "0.0.0.0",
             "PORT": "8000",
             "HEARTBEAT_FILE": "/tmp/takes-tasks",

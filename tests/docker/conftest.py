@@ -22,6 +22,7 @@ from celery_config import create_celery
 from tests.broker.shopkeeper import WORKERS, Shopkeeper
 from tests.docker.cluster import Cluster
 from tests.docker.engine import NotHere, connect, provide_images
+from tests.installation import INSTALLATION
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -77,7 +78,7 @@ class ShopSetup(CeleryTestSetup):
 
     @classmethod
     def create_setup_app(cls, celery_setup_config: dict[str, str], celery_setup_app_name: str) -> Celery:
-        app = create_celery("users")
+        app = create_celery("users", INSTALLATION)
         app.conf.update(celery_setup_config)
         return app
 

@@ -7,6 +7,7 @@ from pytest_celery import CeleryTestSetup, CeleryTestWorker
 
 from tests.broker.shopkeeper import ASYNC, Shopkeeper
 from tests.docker.cluster import Cluster
+from tests.installation import INSTALLATION, QUEUE_NAMES
 
 #: How long a branch is held where a test wants it: longer than any test, so that only the test's own blow ends it.
 HELD = "delay 600"
@@ -19,9 +20,7 @@ def worker(setup: CeleryTestSetup, queue: str) -> CeleryTestWorker:
 def test_the_cluster_is_the_shop_of_these_containers(celery_setup: CeleryTestSetup, cluster: Cluster) -> None:
     assert celery_setup.app.conf.broker_url == cluster.broker_url
     assert celery_setup.app.conf.result_backend == cluster.result_backend_url
-    assert {node.worker_queue for node in celery_setup.worker_cluster} == {
-        "users", "users.outcome", "products", "products.outcome", "orders", "orders.outcome"
-    }  # fmt: skip
+    assert {node.worker_queue for node in celery_setup.worker_cluster} == set(QUEUE_NAMES)
     answers = celery_setup.app.control.ping(timeout=5)
     assert len(answers) == 6, answers
     assert celery_setup.ready(control=True)
@@ -37,7 +36,9 @@ def test_a_removal_commits_in_every_service(celery_setup: CeleryTestSetup, shop:
     assert (shop.user_status(ada), shop.order_status(order), shop.stock_of(tea)) == (None, "cancelled", 10)
     for branch in shop.branches(removal):
         assert celery_setup.app.AsyncResult(branch["task_id"]).get(timeout=10)["prepared"]
-        worker(celery_setup, branch["name"].split(".")[0]).assert_log_exists(branch["task_id"])
+        worker(celery_setup, INSTALLATION.branch_queue(branch["name"].split(".")[0])).assert_log_exists(
+            branch["task_id"]
+        )
 
 
 def test_a_removal_that_is_refused_changes_nothing_anywhere(celery_setup: CeleryTestSetup, shop: Shopkeeper) -> None:
@@ -63,7 +64,7 @@ def test_a_removal_commits_though_a_branch_workers_container_is_killed_in_the_mi
     cluster.arm("products-worker", point, HELD)
     removal = shop.remove_user(ada, **ASYNC)
     cluster.wait_fired("products-worker", point)
-    products = worker(celery_setup, "products")
+    products = worker(celery_setup, INSTALLATION.branch_queue("products"))
     assert len(shop.prepared(removal)) == prepared
     products.kill()
     assert products.container.status == "exited"

@@ -65,7 +65,7 @@ def prepare_together(shop: Shop, service: str, begun: list[TransactionRecord]) -
     """Every link but the last of the chain that they share. Returns what would be handed to ``decide``."""
     records = [shop.record(service, record.id) for record in begun]
     members = {str(record.id): record.values for record in records}
-    handed_on: HandedOn = {"prepared": [], "members": members, "dropped": {}}
+    handed_on: HandedOn = {"prepared": {}, "members": members, "dropped": {}}
     for gid in shop.gids(records[0]):
         handed_on = shop.prepare(gid, handed_on)
     return handed_on

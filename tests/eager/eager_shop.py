@@ -35,6 +35,7 @@ from atomic_commit.records import State, attempt_of
 from celery_config.queues import SERVICES
 from orders_service import create_app as create_orders
 from products_service import create_app as create_products
+from tests.installation import INSTALLATION
 from users_service import create_app as create_users
 
 #: Short where a test waits for real (for locks). Long between attempts: those clocks are moved, and a new attempt that
@@ -390,10 +391,10 @@ class Shop:
     def prepare(self, gid: Gid, handed_on: HandedOn) -> HandedOn:
         """Run one link of the chain as a worker does, with its result stored (over an earlier one of the same task, if
         that is not a SUCCESS); the links behind it are not called. Raises what the branch raises."""
-        task = self.celery.tasks[gid.branch]
+        task = self.celery.tasks[INSTALLATION.branch_task(gid.branch)]
         done = task.apply(
             args=(handed_on,),
-            kwargs={"transaction": str(gid.transaction), "attempt": gid.attempt},
+            kwargs={"gid": str(gid), "database": self.database_of(gid)},
             task_id=str(gid),
         )
         if isinstance(done.result, Exception):
@@ -415,6 +416,10 @@ class Shop:
         """Tell the participants that still owe an answer."""
         record = self.record(service, transaction)
         self.atomic(service).messages.send_outcomes(record.owed_branches, record.read_at)
+
+    def database_of(self, gid: Gid) -> str:
+        """The id of the database in which this branch belongs."""
+        return self.atomic(service_of(gid.branch)).identity.database()
 
     def participant_of(self, gid: Gid) -> Any:
         return self.atomic(service_of(gid.branch)).participant
@@ -488,7 +493,7 @@ class Shop:
 def message(record: TransactionRecord, *prepared: Gid, **values: Any) -> HandedOn:
     """What the chain carries for a transaction that is alone: these gids, and its values with these added."""
     return {
-        "prepared": [*map(str, prepared)],
+        "prepared": dict.fromkeys(map(str, prepared), str(UUID(int=0))),
         "members": {str(record.id): {**record.values, **values}},
         "dropped": {},
     }

@@ -17,15 +17,16 @@ from atomic_commit import Impossible
 from atomic_commit.declare import BranchDeclaration
 from atomic_commit.names import Gid
 from atomic_commit.participant import Answer, HandedOn
+from tests.installation import INSTALLATION
 
 # ---- "PREPARE TRANSACTION in a failed transaction answers ROLLBACK and raises nothing"
 
 
 def run_branch(shop: Shop, function: Callable[..., Any]) -> tuple[Gid, Callable[[], dict[str, Any]]]:
     """A branch that a careless developer of the users service might write."""
-    gid = Gid("shop", uuid4(), 1, f"users.{function.__name__}")
+    gid = Gid(INSTALLATION, "users.remove_user", uuid4(), 1, f"users.{function.__name__}")
     branch = BranchDeclaration(gid.branch, function, ())
-    handed_on: HandedOn = {"prepared": [], "members": {str(gid.transaction): {}}, "dropped": {}}
+    handed_on: HandedOn = {"prepared": {}, "members": {str(gid.transaction): {}}, "dropped": {}}
     return gid, lambda: shop.atomic("users").participant.prepare(gid, branch, handed_on)
 
 
@@ -61,7 +62,7 @@ def test_a_branch_may_meet_an_error_inside_a_savepoint(shop: Shop) -> None:
             session.execute(ADD_EVE, {"email": "eve@shop.example"})
 
     gid, prepare = run_branch(shop, either)
-    assert prepare()["prepared"] == [str(gid)]
+    assert prepare()["prepared"] == {str(gid): shop.database_of(gid)}
     assert names(shop) == ["Ada"]
     assert shop.atomic("users").participant.commit(gid) is Answer.COMMITTED
     assert names(shop) == ["Ada", "Eve"]

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from eager_shop import Answer, Shop
 
+from tests.installation import INSTALLATION
+
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 BRANCH_MEMBERS = {
@@ -44,6 +46,10 @@ TRANSACTION_MEMBERS = {
 
 
 # ---- users
+
+
+#: kind → the service that coordinates it
+COORDINATORS = {"remove_user": "users", "cancel_order": "orders", "place_order": "orders"}
 
 
 def test_a_new_user_is_answered_with_201_and_its_location(shop: Shop) -> None:
@@ -207,8 +213,8 @@ def check_committed(answer: Answer, kind: str, branches: list[str]) -> None:
     assert [branch["name"] for branch in transaction["branches"]] == branches, answer
     for branch in transaction["branches"]:
         assert set(branch) == BRANCH_MEMBERS, answer
-        assert branch["task_id"] == f"shop:{id}:1:{branch['name']}", answer
-        assert branch["queue"] == branch["name"].partition(".")[0], answer
+        assert branch["task_id"] == f"{INSTALLATION}:{COORDINATORS[kind]}.{kind}:{id}:1:{branch['name']}", answer
+        assert branch["queue"] == INSTALLATION.branch_queue(branch["name"].partition(".")[0]), answer
         seen = (branch["status"], branch["vote"], branch["outcome"], branch["attempt"])
         assert seen == ("SUCCESS", "yes", "commit", 1), answer
         assert branch["dispatched_at"] <= branch["decided_at"] <= branch["settled_at"], answer

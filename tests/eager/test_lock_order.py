@@ -29,6 +29,7 @@ from atomic_commit.participant import Participant
 from atomic_commit.votes import Cause
 from orders_service.branches import branches as orders
 from products_service.branches import branches as products
+from tests.installation import INSTALLATION
 from users_service.branches import branches as users
 from users_service.remove_user import remove_user
 
@@ -65,9 +66,11 @@ def test_a_branch_locks_its_rows_in_primary_key_order_however_they_lie(
     shop: Shop, values: dict[str, Any], engines_that_read_as_rows_lie: dict[str, sa.Engine], name: str
 ) -> None:
     """Somebody holds the second of three rows. The branch, which waits for it, has the first and not yet the third."""
-    table, gid = service_of(name), Gid("shop", uuid4(), 1, name)
-    participant = Participant(engines_that_read_as_rows_lie[table], PATIENT, lambda gid: None)
-    handed_on = {"prepared": [], "members": {str(gid.transaction): values}, "dropped": {}}
+    table, gid = service_of(name), Gid(INSTALLATION, "users.remove_user", uuid4(), 1, name)
+    participant = Participant(
+        engines_that_read_as_rows_lie[table], shop.atomic(table).identity, PATIENT, lambda gid: None
+    )
+    handed_on = {"prepared": {}, "members": {str(gid.transaction): values}, "dropped": {}}
     branch = threading.Thread(target=participant.prepare, args=(gid, BRANCHES[name], handed_on))
     first, second, third = (id for (id,) in shop.query(table, f"SELECT id FROM {table} ORDER BY id"))
     with shop.engines[table].connect() as holder:
@@ -110,9 +113,11 @@ def test_a_branch_that_several_share_locks_the_rows_of_all_in_primary_key_order(
     shop: Shop, members: dict[str, Any], engines_that_read_as_rows_lie: dict[str, sa.Engine], name: str, together: bool
 ) -> None:
     declared = BRANCHES[name] if together else replace(BRANCHES[name], together=None)
-    table, gid = service_of(name), Gid("shop", uuid4(), 1, name)
-    participant = Participant(engines_that_read_as_rows_lie[table], PATIENT, lambda gid: None)
-    handed_on: Any = {"prepared": [], "members": members, "dropped": {}}
+    table, gid = service_of(name), Gid(INSTALLATION, "users.remove_user", uuid4(), 1, name)
+    participant = Participant(
+        engines_that_read_as_rows_lie[table], shop.atomic(table).identity, PATIENT, lambda gid: None
+    )
+    handed_on: Any = {"prepared": {}, "members": members, "dropped": {}}
     branch = threading.Thread(target=participant.prepare, args=(gid, declared, handed_on))
     first, second, third = (id for (id,) in shop.query(table, f"SELECT id FROM {table} ORDER BY id"))
     with shop.engines[table].connect() as holder:
@@ -187,8 +192,13 @@ def test_a_decider_locks_the_rows_of_an_attempt_in_the_order_of_their_ids(
     first, second, third = sorted(record.id for record in begun)
     for id in (third, second, first):  # a row that is updated moves behind all others
         shop.query("users", "UPDATE transactions SET error = error WHERE id = :id", id=id)
+    atomic = shop.atomic("users")
     decider = Decider(
-        engines_that_read_as_rows_lie["users"], shop.atomic("users").messages, {"remove_user": remove_user}, PATIENT
+        engines_that_read_as_rows_lie["users"],
+        atomic.messages,
+        {"remove_user": remove_user},
+        PATIENT,
+        atomic.coordinator.databases,
     )
     which = shop.record("users", first).led_by
     deciding = threading.Thread(target=decider.decide, args=(*which, handed_on))

@@ -99,7 +99,8 @@ def test_a_failure_that_turns_into_a_success_after_the_decision_changes_nothing(
 def test_a_success_without_the_proof_is_silence_and_commits_nothing(
     shop: Shop, removal: TransactionRecord, user: int
 ) -> None:
-    for result in ("ok", None, {}, {"prepared": []}, {"prepared": [str(removal.id)]}):
+    database = shop.database_of(shop.gids(removal)[0])
+    for result in ("ok", None, {}, {"prepared": {}}, {"prepared": {str(removal.id): database}}):
         for gid in shop.gids(removal):
             forge(shop, gid, result, "SUCCESS")
         coordinator(shop).decide(removal.id, 1)

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from atomic_commit import Impossible, TransactionRecord, journal
 from atomic_commit.participant import Answer
 from atomic_commit.records import State
+from tests.installation import INSTALLATION
 
 # ---- "Recovery aborts what a slow coordinator then commits. Both must win the same conditional update."
 
@@ -253,8 +254,8 @@ def test_a_record_says_what_it_is(shop: Shop, removal: TransactionRecord) -> Non
     assert removal.state is State.PREPARING
     assert isinstance(removal.id, UUID)
     assert [str(gid) for gid in shop.gids(removal)] == [
-        f"shop:{removal.id}:1:orders.cancel_user_orders",
-        f"shop:{removal.id}:1:products.restock",
+        f"{INSTALLATION}:users.remove_user:{removal.id}:1:orders.cancel_user_orders",
+        f"{INSTALLATION}:users.remove_user:{removal.id}:1:products.restock",
     ]
     shop.recover()
 

@@ -18,6 +18,7 @@ from atomic_commit import TransactionRecord
 from embedded.postgres import Postgres
 from service_roles.main import main
 from service_roles.tables import age, as_table
+from tests.installation import INSTALLATION
 
 
 @dataclass
@@ -259,7 +260,7 @@ def users_over_http(shop: Shop) -> Iterator[str]:
 @pytest.fixture
 def foreign(shop: Shop) -> Iterator[str]:
     """Prepared in the orders database by somebody else, under a name that almost looks like ours."""
-    name = f"shop:{uuid4()}:01:orders.cancel_user_orders"
+    name = f"{INSTALLATION}:users.remove_user:{uuid4()}:01:orders.cancel_user_orders"
     connection = shop.engines["orders"].raw_connection()
     cursor = connection.cursor()
     cursor.execute("CREATE TEMP TABLE IF NOT EXISTS t (x int)")

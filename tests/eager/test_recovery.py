@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from atomic_commit import TransactionRecord, journal
 from atomic_commit.recovery import Sweeper
+from tests.installation import INSTALLATION
 
 # ---- "Every outcome worker sweeps by itself, at start and every second or so"
 
@@ -61,7 +62,11 @@ def test_a_branch_that_nobody_offers_is_silence_and_is_given_up_at_the_deadline(
     shop: Shop, removal: TransactionRecord, user: int
 ) -> None:
     """As where the service that offers it runs an older version."""
-    shop.query("users", "UPDATE transaction_branches SET name = 'orders.not_yet' WHERE name LIKE 'orders.%'")
+    shop.query(
+        "users",
+        "UPDATE transaction_branches SET name = 'orders.not_yet', task_id = replace(task_id, name, 'orders.not_yet')"
+        " WHERE name LIKE 'orders.%'",
+    )
     shop.deadline_passes()
     for _ in range(3):
         shop.time_passes(8)
@@ -101,7 +106,8 @@ def give_each_an_attempt(shop: Shop) -> None:
     shop.query(
         "orders",
         "INSERT INTO transaction_branches (transaction_id, attempt, name, position, task_id)"
-        " SELECT id, 1, :branch, 0, 'shop:' || id || ':1:' || :branch FROM transactions WHERE waits_until IS NOT NULL",
+        f" SELECT id, 1, :branch, 0, '{INSTALLATION}:orders.place_order:' || id || ':1:' || :branch"
+        " FROM transactions WHERE waits_until IS NOT NULL",
         branch=branch,
     )
     shop.query(

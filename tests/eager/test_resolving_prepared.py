@@ -21,6 +21,7 @@ from atomic_commit import Conflict, TransactionRecord
 from atomic_commit.names import Gid
 from atomic_commit.participant import Answer
 from embedded.postgres import Postgres
+from tests.installation import INSTALLATION
 
 # ---- "One that prepared between the two statements is met by a second round"
 
@@ -139,7 +140,8 @@ def test_a_commit_of_a_branch_that_is_not_there_is_put_aside_loudly(
 ) -> None:
     orders, products = shop.gids(removal)
     handed_on = shop.prepare(orders, shop.handed_on(removal))
-    forged = {"prepared": [str(orders), str(products)], "members": handed_on["members"]}
+    proofs = {str(gid): shop.database_of(gid) for gid in (orders, products)}
+    forged = {"prepared": proofs, "members": handed_on["members"]}
     coordinator(shop).decide(removal.id, 1, forged)
     transaction = shop.transaction("users", removal.id)
     assert (transaction["state"], transaction["decision"]) == ("quarantined", "committed"), transaction
@@ -190,7 +192,7 @@ def test_only_gids_of_ours_in_this_database_are_ever_touched(shop: Shop, removal
 @pytest.fixture
 def gid_prepared_elsewhere(shop: Shop, postgres: Postgres) -> Iterator[Gid]:
     """A branch of the orders service by its name, prepared in the database of the products."""
-    gid = Gid("shop", uuid4(), 1, "orders.cancel_user_orders")
+    gid = Gid(INSTALLATION, "users.remove_user", uuid4(), 1, "orders.cancel_user_orders")
     with contextlib.closing(psycopg2.connect(database_url(postgres, "products"))) as connection:
         connection.cursor().execute("SELECT txid_current()")
         connection.cursor().execute(f"PREPARE TRANSACTION '{gid}'")

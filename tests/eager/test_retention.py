@@ -22,6 +22,7 @@ from atomic_commit.participant import Answer
 from atomic_commit.records import attempt_of
 from atomic_commit.retention import remove_old
 from orders_service import create_app as create_orders
+from tests.installation import INSTALLATION
 
 DAY = 86400.0
 AGES = Limits(keep_transactions=7 * DAY, keep_branch_rows=30 * DAY)
@@ -205,13 +206,16 @@ def test_a_worker_does_not_take_up_a_message_whose_end_has_come(shop: Shop, user
     celery = Celery("one-worker", broker="memory://", backend="cache+memory://", set_as_current=False)
     url = shop.engines["orders"].url.render_as_string(hide_password=False)
     create_orders(url=url, celery=celery, limits=LIMITS)
-    messages = Messages(celery, "shop", "users", LIMITS.message_lifetime)
+    messages = Messages(celery, INSTALLATION, "users", LIMITS.message_lifetime, lambda service: None)
     late = shop.begin("users", "remove_user", user_id=user)
     fresh = shop.begin("users", "remove_user", user_id=shop.add_user("Grace"))
     month = dt.timedelta(seconds=LIMITS.message_lifetime + 1)
     assert messages.send_attempt(attempt_of([dataclasses.replace(late, read_at=late.read_at - month)]))
     assert messages.send_attempt(attempt_of([fresh]))
-    with logging_as_it_is(), start_worker(celery, pool="solo", queues="orders", perform_ping_check=False):
+    with (
+        logging_as_it_is(),
+        start_worker(celery, pool="solo", queues=INSTALLATION.branch_queue("orders"), perform_ping_check=False),
+    ):
         give_up_at = time.monotonic() + 30
         while not shop.prepared() and time.monotonic() < give_up_at:
             time.sleep(0.05)

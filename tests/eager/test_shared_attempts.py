@@ -268,7 +268,7 @@ def test_of_rivals_one_decides_about_all_of_them(shop: Shop, customers: list[int
         shop.dispatch("users", "remove_user")
     one = shop.record("users", begun[0].id)
     handed_on: Any = {
-        "prepared": [],
+        "prepared": {},
         "members": {str(record.id): record.values for record in begun},
         "dropped": {},
     }

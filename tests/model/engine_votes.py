@@ -11,6 +11,7 @@ from atomic_commit.errors import Conflict, Refused
 from atomic_commit.limits import Limits
 from atomic_commit.names import Gid
 from atomic_commit.votes import Ballot, Decision, Situation, ballot_of, decision_of, no_ballot
+from tests.installation import INSTALLATION
 
 from .state import BRANCHES
 
@@ -20,12 +21,12 @@ _LIMIT = Limits().failed_attempts
 
 def gid(participant: int, attempt: int) -> Gid:
     """The identifier of a branch."""
-    return Gid("shop", _TRANSACTION, attempt, BRANCHES[participant])
+    return Gid(INSTALLATION, "users.remove_user", _TRANSACTION, attempt, BRANCHES[participant])
 
 
 def proofs(attempt: int, upto: int) -> dict[str, object]:
     """What the chain hands on once participants 0 … `upto` have prepared."""
-    return {"prepared": [str(gid(p, attempt)) for p in range(upto + 1)], "members": {}}
+    return {"prepared": {str(gid(p, attempt)): "its own" for p in range(upto + 1)}, "members": {}}
 
 
 @cache
@@ -33,7 +34,7 @@ def ballot(participant: int, attempt: int, result: str) -> Ballot:
     """The vote that a stored result amounts to, or that the chain hands on ("yes")."""
     stored: dict[str, tuple[str, object]] = {
         "yes": ("SUCCESS", proofs(attempt, participant)),
-        "bare": ("SUCCESS", {"prepared": [], "members": {}}),
+        "bare": ("SUCCESS", {"prepared": {}, "members": {}}),
         "refused": ("FAILURE", Refused("no_room", "It is full.")),
         "again": ("FAILURE", Conflict("somebody was in the way")),
         "": ("PENDING", None),

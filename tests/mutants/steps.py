@@ -61,22 +61,22 @@ STEPS = (
     Mutant(
         "a yes needs proof",
         "atomic_commit/votes.py",
-        'if status == "SUCCESS" and isinstance(result, dict) and _proves(result, gid):',
-        'if status == "SUCCESS" and isinstance(result, dict):',
+        "isinstance(result, dict) and (database := _proof(result, gid)):",
+        'isinstance(result, dict) and (database := _proof(result, gid) or "") is not None:',
         _MESSAGES + "test_a_success_without_the_proof_is_silence_and_commits_nothing",
     ),
     Mutant(
         "the proof is of this attempt",
         "atomic_commit/votes.py",
-        'str(gid) in list(result.get("prepared", ()))',
-        'any(gid.branch in text for text in result.get("prepared", ()))',
+        "prepared.get(str(gid)) if isinstance(prepared, dict) else None",
+        "next((prepared[text] for text in prepared if gid.branch in text), None) if isinstance(prepared, dict) else None",
         _MESSAGES + "test_the_proof_of_an_earlier_attempt_is_no_proof",
     ),
     Mutant(
         "a new identifier for each attempt",
         "atomic_commit/names.py",
-        '        return f"{self.app}:{self.transaction}:{self.attempt}:{self.branch}"',
-        '        return f"{self.app}:{self.transaction}:1:{self.branch}"',
+        '        return f"{self.installation}:{self.kind}:{self.transaction}:{self.attempt}:{self.branch}"',
+        '        return f"{self.installation}:{self.kind}:{self.transaction}:1:{self.branch}"',
         _DECISION + "test_outcome_messages_of_the_first_attempt_do_not_touch_the_second",
     ),
     Mutant(
@@ -89,11 +89,11 @@ STEPS = (
     Mutant(
         "the branch row comes first",
         "atomic_commit/participant.py",
-        "            try:\n                self._begin(session, gid)",
+        "            try:\n                found = self._begin(session, gid)",
         '            session.execute(text("BEGIN"))\n'
         '            added = branch.call(session, handed_on["values"])\n'
         "            session.flush()\n"
-        "            try:\n                self._begin(session, gid)",
+        "            try:\n                found = self._begin(session, gid)",
         _FENCE + "test_a_prepare_delivered_twice_hands_on_the_first_result_and_runs_once",
     ),
     Mutant(
@@ -107,7 +107,7 @@ STEPS = (
         "the stored result of a duplicate is believed only with its proof",
         "atomic_commit/participant.py",
         '        raise Conflict(f"{gid} was begun before and its result is not known") from error',
-        '        return {"prepared": [str(gid)], "values": {"quantities": [], "prices": []}}',
+        '        return {"prepared": {str(gid): ""}, "values": {"quantities": [], "prices": []}}',
         _FENCE + "test_a_prepare_delivered_twice_whose_first_result_was_lost_votes_no_and_a_new_attempt_commits",
     ),
     Mutant(
@@ -248,8 +248,8 @@ STEPS = (
     Mutant(
         "a message carries its end",
         "atomic_commit/messages.py",
-        "            queue=branch_queue(service_of(branch.name)),\n            expires=self._end(read_at),\n",
-        "            queue=branch_queue(service_of(branch.name)),\n",
+        "            queue=self._installation.branch_queue(participant),\n            expires=self._end(read_at),\n",
+        "            queue=self._installation.branch_queue(participant),\n",
         "eager/test_retention.py::test_a_tombstone_outlives_every_message_that_could_bring_a_late_prepare",
     ),
     Mutant(

@@ -68,8 +68,8 @@ TROUBLE = (
     Mutant(
         "starvation: outcomes have a queue and a worker of their own",
         "atomic_commit/names.py",
-        '    return f"{service}.outcome"',
-        "    return service",
+        '        return f"{self}.{service}.outcome"',
+        '        return f"{self}.{service}"',
         "broker/test_starvation.py::test_branches_that_wait_for_a_lock_in_every_slot_do_not_keep_out_the_outcome_that_frees_it[redis]",
     ),
     Mutant(

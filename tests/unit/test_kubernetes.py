@@ -37,7 +37,8 @@ from tornado.options import options as flower_options
 
 from atomic_commit.database import engine_options
 from atomic_commit.limits import Limits
-from celery_config.queues import QUEUE_NAMES, SERVICES
+from atomic_commit.names import Installation
+from celery_config.queues import SERVICES, queue_names
 from celery_config.settings import settings
 from embedded.services import ROLES
 from http_api import gunicorn_conf
@@ -46,6 +47,8 @@ from http_api.service import _POOL_SIZE
 from service_roles.main import _PORTS, main
 
 OWN = BASE / "service"
+#: As base/settings.env has it.
+KUBERNETES = Installation("shop", "main")
 WORKERS = ("worker", "outcome-worker")
 ENV_FILES = sorted(MANIFESTS.rglob("*.env"))
 #: Secrets that operators make, and what Kustomize therefore doesn't.
@@ -269,7 +272,7 @@ def test_an_api_is_given_the_time_that_its_last_requests_may_take() -> None:
 @each_worker
 def test_a_worker_is_given_the_time_to_finish_what_it_runs(role: str) -> None:
     statement = 5 * Limits().lock_timeout  # engine_options: the longest that a statement may take
-    stops = settings("users", "redis://", "redis://")["worker_soft_shutdown_timeout"]
+    stops = settings(KUBERNETES, "users", "redis://", "redis://")["worker_soft_shutdown_timeout"]
     assert pod_of(the("Deployment", role, OWN))["spec"]["terminationGracePeriodSeconds"] > statement + stops
 
 
@@ -362,9 +365,9 @@ def test_every_queue_scales_the_workers_that_read_it(component: str) -> None:
         else:
             continue
         found[queue] = scaler["spec"]["scaleTargetRef"]["name"]
-    assert set(found) == set(QUEUE_NAMES)
+    assert set(found) == set(queue_names(KUBERNETES))
     for queue, name in found.items():
-        service, _, outcome = queue.partition(".")
+        service, _, outcome = queue.removeprefix(f"{KUBERNETES}.").partition(".")
         assert name == (f"{service}-outcome-worker" if outcome else f"{service}-worker")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -21,15 +22,19 @@ from atomic_commit.votes import (
     decision_of,
     no_ballot,
 )
+from tests.installation import INSTALLATION
 
-GID = Gid("shop", UUID("12345678-1234-4234-8234-123456789abc"), 2, "orders.cancel_user_orders")
-OTHER_ATTEMPT = Gid(GID.app, GID.transaction, 1, GID.branch)
-OTHER_BRANCH = Gid(GID.app, GID.transaction, 2, "products.restock")
+GID = Gid(
+    INSTALLATION, "users.remove_user", UUID("12345678-1234-4234-8234-123456789abc"), 2, "orders.cancel_user_orders"
+)
+OTHER_ATTEMPT = replace(GID, attempt=1)
+OTHER_BRANCH = replace(GID, branch="products.restock")
+DATABASE = "4f1c6f5e-8a53-4d62-9b0e-0a4f5d1b7c11"
 
 
 def proof(*gids: Gid) -> dict[str, object]:
     """What a branch that prepared hands on."""
-    return {"prepared": [str(gid) for gid in gids], "members": {}}
+    return {"prepared": {str(gid): DATABASE for gid in gids}, "members": {}}
 
 
 # ---- the vote table
@@ -44,12 +49,19 @@ VOTES = {
     "success-with-the-bare-gid": ("SUCCESS", str(GID), Vote.SILENT, Cause.SILENCE),
     "success-with-a-list": ("SUCCESS", [str(GID)], Vote.SILENT, Cause.SILENCE),
     "success-with-an-empty-object": ("SUCCESS", {}, Vote.SILENT, Cause.SILENCE),
+    "success-with-its-gid-and-no-database": ("SUCCESS", {"prepared": [str(GID)]}, Vote.SILENT, Cause.SILENCE),
+    "success-with-its-gid-and-null-for-the-database": (
+        "SUCCESS",
+        {"prepared": {str(GID): None}},
+        Vote.SILENT,
+        Cause.SILENCE,
+    ),
     "success-with-no-gids": ("SUCCESS", proof(), Vote.SILENT, Cause.SILENCE),
     "success-with-another-branch's-gid": ("SUCCESS", proof(OTHER_BRANCH), Vote.SILENT, Cause.SILENCE),
     "success-with-another-attempt's-gid": ("SUCCESS", proof(OTHER_ATTEMPT), Vote.SILENT, Cause.SILENCE),
     "success-with-its-gid-inside-a-longer-text": (
         "SUCCESS",
-        {"prepared": [f"{GID}x"]},
+        {"prepared": {f"{GID}x": DATABASE}},
         Vote.SILENT,
         Cause.SILENCE,
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.contenders.base import THREADS, OnServers, require_bench_python
+from benchmarks.installation import BENCHMARK
 from benchmarks.stage import api, worker
 from embedded.settings import SERVICES
 
@@ -17,8 +18,9 @@ class CelerySaga(OnServers):
 
     def start_processes(self) -> None:
         python, environment = require_bench_python(), self.environment()
+        queue = BENCHMARK.branch_queue("users")
         workers = [
-            worker(python, f"{_HERE}.saga:celery", f"{service}-{role}", "users", threads, environment)
+            worker(python, f"{_HERE}.saga:celery", f"{service}-{role}", queue, threads, environment)
             for service in SERVICES
             for role, threads in THREADS.items()
         ]

@@ -14,12 +14,13 @@ from sqlalchemy.orm import Session
 import celery_config.worker  # noqa: F401  (its logging: a line a task)
 from benchmarks.contenders import business
 from benchmarks.contenders.databases import session
+from benchmarks.installation import BENCHMARK
 from celery_config.settings import settings
 
-QUEUE = "users"  # one for all steps: its own name for it would be declared nowhere
+QUEUE = BENCHMARK.branch_queue("users")  # one for all steps: its own name for it would be declared nowhere
 
 celery = Celery("saga")  # the current app: the library's tasks are shared tasks
-celery.conf.update(settings("users", os.environ["BROKER_URL"], os.environ["RESULT_BACKEND_URL"]))
+celery.conf.update(settings(BENCHMARK, "users", os.environ["BROKER_URL"], os.environ["RESULT_BACKEND_URL"]))
 celery.conf.task_default_queue = QUEUE
 celery.set_default()
 set_default_backend(RedisSagaBackend(url=os.environ["RESULT_BACKEND_URL"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from benchmarks.contenders.base import THREADS, OnServers
+from benchmarks.installation import BENCHMARK
 from benchmarks.stage import api, worker
 from embedded.settings import SERVICES
 
@@ -15,9 +16,9 @@ class NestedWait(OnServers):
     name = "nested wait"
 
     def start_processes(self) -> None:
-        environment = self.environment()
+        environment, queue = self.environment(), BENCHMARK.branch_queue
         workers = [
-            worker(sys.executable, f"{_HERE}.tasks:celery", f"{service}-{role}", service, threads, environment)
+            worker(sys.executable, f"{_HERE}.tasks:celery", f"{service}-{role}", queue(service), threads, environment)
             for service in SERVICES
             for role, threads in THREADS.items()
         ]

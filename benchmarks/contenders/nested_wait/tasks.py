@@ -10,6 +10,7 @@ from celery import Celery
 import celery_config.worker  # noqa: F401  (its logging: a line a task)
 from benchmarks.contenders import business
 from benchmarks.contenders.databases import session
+from benchmarks.installation import BENCHMARK
 from celery_config.settings import settings
 
 #: Longer than anything takes here.
@@ -17,26 +18,26 @@ WAIT = 60.0
 
 # The shop's settings; of Celery's events and results too. The app is shared: only the names of the queues differ.
 celery = Celery("nested_wait", set_as_current=False)
-celery.conf.update(settings("users", os.environ["BROKER_URL"], os.environ["RESULT_BACKEND_URL"]))
+celery.conf.update(settings(BENCHMARK, "users", os.environ["BROKER_URL"], os.environ["RESULT_BACKEND_URL"]))
 
 
-@celery.task(name="nested.remove_user", queue="users")
+@celery.task(name="nested.remove_user", queue=BENCHMARK.branch_queue("users"))
 def remove_user(user_id: int) -> None:
     with session("users") as own, own.begin():
         business.hold_user(own, user_id)
         business.delete_user(own, user_id)
-        _wait(cancel_orders.apply_async((user_id,), queue="orders"))
+        _wait(cancel_orders.apply_async((user_id,), queue=BENCHMARK.branch_queue("orders")))
 
 
-@celery.task(name="nested.cancel_orders", queue="orders")
+@celery.task(name="nested.cancel_orders", queue=BENCHMARK.branch_queue("orders"))
 def cancel_orders(user_id: int) -> None:
     with session("orders") as own, own.begin():
         held = business.cancel_user_orders(own, user_id)
         own.flush()
-        _wait(restock.apply_async((held["quantities"],), queue="products"))
+        _wait(restock.apply_async((held["quantities"],), queue=BENCHMARK.branch_queue("products")))
 
 
-@celery.task(name="nested.restock", queue="products")
+@celery.task(name="nested.restock", queue=BENCHMARK.branch_queue("products"))
 def restock(quantities: list[list[int]]) -> None:
     with session("products") as own, own.begin():
         business.restock(own, quantities)

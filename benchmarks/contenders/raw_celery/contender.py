@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from atomic_commit.names import branch_queue, outcome_queue
 from benchmarks.contenders.base import THREADS, OnServers
+from benchmarks.installation import BENCHMARK
 from benchmarks.load import Caller
 from benchmarks.stage import worker
 from embedded.settings import SERVICES
@@ -27,7 +27,7 @@ class RawCelery(OnServers):
             [
                 worker(sys.executable, _TASKS, f"{service}-{role}", queue(service), THREADS[role], self.environment())
                 for service in SERVICES
-                for role, queue in (("worker", branch_queue), ("outcome-worker", outcome_queue))
+                for role, queue in (("worker", BENCHMARK.branch_queue), ("outcome-worker", BENCHMARK.outcome_queue))
             ]
         )
 

@@ -8,19 +8,19 @@ from celery import Celery, chain
 from celery.canvas import Signature
 
 import celery_config.worker  # noqa: F401  (its logging: a line a task)
-from atomic_commit.names import branch_queue, outcome_queue
+from benchmarks.installation import BENCHMARK
 from celery_config.settings import settings
 
 #: The messages of one removal: two branches, decide, an outcome and its answer for each branch.
 QUEUES = (
-    *(branch_queue("orders"), branch_queue("products")),
-    *(outcome_queue(service) for service in ("users", "orders", "users", "products", "users")),
+    *(BENCHMARK.branch_queue("orders"), BENCHMARK.branch_queue("products")),
+    *(BENCHMARK.outcome_queue(service) for service in ("users", "orders", "users", "products", "users")),
 )
 #: Branches and decide keep their results; here the last link too, so that the client can wait for it.
 _KEEP_RESULTS = 3
 
 celery = Celery("raw_celery", set_as_current=False)
-celery.conf.update(settings("users", os.environ["BROKER_URL"], os.environ["RESULT_BACKEND_URL"]))
+celery.conf.update(settings(BENCHMARK, "users", os.environ["BROKER_URL"], os.environ["RESULT_BACKEND_URL"]))
 
 
 @celery.task(name="raw.nothing")

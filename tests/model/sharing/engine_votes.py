@@ -24,6 +24,7 @@ from atomic_commit.votes import (
     decision_of,
     no_ballot,
 )
+from tests.installation import INSTALLATION
 
 from ..state import BRANCHES
 from .state import Key, Members, Noes, Result
@@ -46,16 +47,16 @@ class Verdict(NamedTuple):
 @cache
 def ballot(key: Key, participant: int, result: Result) -> Ballot:
     """The vote that a stored result, or what the chain has handed on, amounts to."""
-    gids = [Gid("shop", _IDS[key.leader], key.number, branch) for branch in BRANCHES]
+    gids = [Gid(INSTALLATION, "users.remove_user", _IDS[key.leader], key.number, branch) for branch in BRANCHES]
     proof = {
-        "prepared": [str(gid) for gid in gids[: participant + 1]],
+        "prepared": {str(gid): "its own" for gid in gids[: participant + 1]},
         "members": {str(_IDS[member]): {} for member in result.handed.members},
         "dropped": _causes(BRANCHES[0], result.handed.dropped),
     }
     stored: dict[str, tuple[str, object]] = {
         "": ("PENDING", None),
         "yes": ("SUCCESS", proof),
-        "bare": ("SUCCESS", {"prepared": [], "members": {}, "dropped": {}}),
+        "bare": ("SUCCESS", {"prepared": {}, "members": {}, "dropped": {}}),
         "refused": ("FAILURE", _ERRORS["refused"]),
         "again": ("FAILURE", _ERRORS["again"]),
         "noes": ("FAILURE", MembersSaidNo(_causes(BRANCHES[participant], result.noes))),
