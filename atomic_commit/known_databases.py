@@ -21,7 +21,7 @@ from atomic_commit.database import autocommit
 
 log = logging.getLogger(__name__)
 
-#: Seconds for which what was read is not read again.
+#: Seconds for which what was read is not read again. (It changes when a person says so.)
 _KEPT = 5.0
 
 
@@ -36,15 +36,15 @@ class KnownDatabases:
     def of(self, service: str) -> str | None:
         """The id of the participant's database, for the messages to it. None if it was never seen, or can't be read
         now: then the participant's answer will tell. Never raises."""
-        if time.monotonic() - self._read_at > _KEPT:
-            try:
-                self._read()
-            except (DBAPIError, PoolTimeout) as error:
-                log.warning("the participants' databases can't be read now: %s", str(error).splitlines()[0])
+        try:
+            self._read_if_old()
+        except (DBAPIError, PoolTimeout) as error:
+            log.warning("the participants' databases can't be read now: %s", str(error).splitlines()[0])
         return self._known.get(service)
 
     def accepts(self, service: str, database: str) -> bool:
         """Whether this is the participant's database. The first one that is ever seen is."""
+        self._read_if_old()
         if self._known.get(service) == database:
             return True
         with Session(self._engine) as session, session.begin():
@@ -60,6 +60,10 @@ class KnownDatabases:
             self._known[service],
         )
         return False
+
+    def _read_if_old(self) -> None:
+        if time.monotonic() - self._read_at > _KEPT:
+            self._read()
 
     def _read(self) -> None:
         with Session(self._reads) as session:

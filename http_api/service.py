@@ -12,7 +12,7 @@ from celery import Celery
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Engine, text
 
-from atomic_commit import AtomicCommit, Branches, Conflict, Limits, Lost, TransactionKind
+from atomic_commit import AtomicCommit, Branches, Conflict, Limits, Lost, TransactionKind, WrongDatabase
 from atomic_commit.database import engine_options
 from celery_config import create_celery
 from celery_config.installation import installation
@@ -61,12 +61,22 @@ def assemble(
         limits=limits,
     )
     app.extensions["celery"], app.extensions["atomic_commit"] = celery, atomic
-    api = install(app, title=f"{service.capitalize()} service", checks=_checks(engine, f"{service}_service"))
+    api = install(app, title=f"{service.capitalize()} service", checks=_checks(atomic, engine))
     api.register_blueprint(blueprint)
     api.register_blueprint(transactions_blueprint(atomic, engine))
+    _serve_at_own_database_only(app, atomic, blueprint)
     app.register_error_handler(Lost, _unavailable)
     app.register_error_handler(Conflict, _busy)
     return app
+
+
+def _serve_at_own_database_only(app: flask.Flask, atomic: AtomicCommit, blueprint: Blueprint) -> None:
+    """Where the database was away when the process started, it is asked now whose it is; it answers once."""
+
+    @app.before_request
+    def refuse() -> None:
+        if flask.request.blueprint == blueprint.name:
+            atomic.identity.database()
 
 
 def _unavailable(error: Lost) -> flask.Response:
@@ -80,15 +90,21 @@ def _busy(error: Conflict) -> flask.Response:
     return problem_response(ProblemError("conflict-busy", "Something else is at work on the same rows."))
 
 
-def _checks(engine: Engine, package: str) -> dict[str, Callable[[], None]]:
+def _checks(atomic: AtomicCommit, engine: Engine) -> dict[str, Callable[[], None]]:
     def database() -> None:
         with engine.connect() as connection:
             connection.execute(text("SELECT 1"))
 
     def migrated() -> None:
         try:
-            assert_migrated(engine, package)
+            assert_migrated(engine, f"{atomic.service}_service")
         except RuntimeError as error:
+            raise NotReady(str(error)) from error
+
+    def own_database() -> None:
+        try:
+            atomic.identity.database()
+        except WrongDatabase as error:
             raise NotReady(str(error)) from error
 
     def able_to_prepare() -> None:
@@ -102,7 +118,7 @@ def _checks(engine: Engine, package: str) -> dict[str, Callable[[], None]]:
         if lost:
             raise NotReady(f"{', '.join(lost)} got lost on the way (a pooler?): set them for the role, docs/scaling.md")
 
-    checks = (database, migrated, able_to_prepare, bounded_waits)
+    checks = (database, migrated, own_database, able_to_prepare, bounded_waits)
     return {check.__name__: check for check in checks}
 
 

@@ -3,6 +3,7 @@
 ``transactions``  what this service coordinates and is not settled: undecided, owed to a participant, or quarantined.
 ``release``       lets recovery take up a quarantined transaction again, once what was wrong with it is repaired.
 ``in-doubt``      what stands prepared in this service's database, and what its coordinators say about it.
+``databases``     which database this is, and in which ones this service's participants prepare.
 
 Nothing here decides, commits or rolls back: that is recovery's, by the journal's rows.
 """
@@ -24,6 +25,7 @@ from sqlalchemy.orm import Session
 from atomic_commit import Limits, State, TransactionRecord, journal, records
 from atomic_commit.database import engine_options
 from atomic_commit.in_doubt import InDoubt, in_doubt
+from atomic_commit.schema import database_identity
 from atomic_commit.schema import transactions as table
 from celery_config.installation import installation
 from service_roles.coordinators import said_by
@@ -57,6 +59,14 @@ def add_roles(roles: Any) -> None:
         help="services that may coordinate, for example http://127.0.0.1:5001: each is asked about each transaction",
     )
     prepared.set_defaults(run=_in_doubt)
+
+    databases = roles.add_parser("databases", help="show which database this is, and those of the participants")
+    databases.add_argument(
+        "--forget",
+        metavar="SERVICE",
+        help="believe the next database that answers for this participant: after its database was replaced",
+    )
+    databases.set_defaults(run=_databases)
 
 
 def run(package: str, arguments: argparse.Namespace) -> int:
@@ -192,6 +202,25 @@ def _print_foreign(foreign: Iterable[InDoubt]) -> None:
 def _prepared(engine: sa.Engine) -> Sequence[InDoubt]:
     with engine.connect() as connection:
         return in_doubt(connection, installation())
+
+
+# ---- databases
+
+
+def _databases(engine: sa.Engine, arguments: argparse.Namespace) -> int:
+    with Session(engine) as session, session.begin():
+        forgotten = journal.forget_database(session, arguments.forget) if arguments.forget else None
+        own = session.execute(sa.select(database_identity)).mappings().one()
+        known = journal.pinned_databases(session)
+    if arguments.forget and not forgotten:
+        print(f"nothing done: no database of {arguments.forget!r} is known here", file=sys.stderr)
+        return 1
+    if forgotten:
+        print(f"{forgotten} is forgotten; the next database that answers for {arguments.forget} is believed")
+    rows = [("this one", str(own["service"]), str(own["installation"]), str(own["id"]))]
+    rows += [("participant", service, "", database) for service, database in sorted(known.items())]
+    print(as_table(("", "SERVICE", "INSTALLATION", "DATABASE"), rows))
+    return 0
 
 
 # ---- words of the command line

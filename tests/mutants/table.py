@@ -22,9 +22,10 @@ journal; nothing looks through the prepared transactions for some.
 
 from __future__ import annotations
 
+from .installations import INSTALLATIONS
 from .sharing import SHARING
 from .standing_in_line import STANDING_IN_LINE
 from .steps import STEPS
 from .trouble import TROUBLE
 
-MUTANTS = (*STEPS, *STANDING_IN_LINE, *SHARING, *TROUBLE)
+MUTANTS = (*STEPS, *INSTALLATIONS, *STANDING_IN_LINE, *SHARING, *TROUBLE)
