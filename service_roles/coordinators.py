@@ -1,5 +1,5 @@
-"""What the coordinator of a branch says about its transaction. The gid does not name the coordinator, so those who may
-be it are asked: this service's own journal, and others by their ``/transactions/{id}``."""
+"""What the coordinator of a branch says about its transaction. The gid names it; it is asked in this service's own
+journal, or by the ``/transactions/{id}`` of the services whose URLs are given."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from atomic_commit import records
+from atomic_commit.names import Gid
 
 #: Seconds to wait for one service.
 _PATIENCE = 3.0
 
 
-def said_by(engine: Engine, urls: Sequence[str], transaction: UUID) -> str:
+def said_by(engine: Engine, urls: Sequence[str], gid: Gid) -> str:
     """One line about the transaction of a branch that is prepared: from whoever knows it, else who was asked."""
+    transaction = gid.transaction
     with Session(engine) as session:
         record = records.read(session, transaction)
     if record:
@@ -38,7 +39,7 @@ def said_by(engine: Engine, urls: Sequence[str], transaction: UUID) -> str:
             return f"{url}: {_words(said['decision'], said['state'] == 'quarantined', said['settled'])}"
     if silent:
         return "; ".join(silent)
-    return f"UNKNOWN to {', '.join(urls)}" if urls else f"ask the others for /transactions/{transaction}"
+    return f"UNKNOWN to {', '.join(urls)}" if urls else f"ask {gid.coordinator} for /transactions/{transaction}"
 
 
 def _ask(url: str) -> dict[str, Any] | None:

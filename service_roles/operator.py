@@ -178,7 +178,7 @@ def _release(engine: sa.Engine, arguments: argparse.Namespace) -> int:
 
 def _in_doubt(engine: sa.Engine, arguments: argparse.Namespace) -> int:
     found = _prepared(engine)
-    told = {each.name: said_by(engine, arguments.ask, each.gid.transaction) for each in found if each.gid}
+    told = {each.name: said_by(engine, arguments.ask, each.gid) for each in found if each.gid}
     still = {each.name for each in _prepared(engine)}  # some were resolved while their coordinators were asked
     found = [each for each in found if each.name in still]
     ours = [(each, each.gid) for each in found if each.gid]

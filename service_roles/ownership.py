@@ -19,6 +19,7 @@ def at_own_database(installation: Installation, service: str, who: str) -> bool:
     One that is away, or not migrated yet, is no reason not to start: the process asks again by itself before it changes
     anything.
     """
+    print(f"{who}: {service} of the installation {installation}", flush=True)
     engine = sa.create_engine(database_url(), **engine_options(Limits.from_environment(), 1))
     try:
         with engine.connect() as connection:

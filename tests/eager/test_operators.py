@@ -317,7 +317,7 @@ def test_the_coordinator_of_a_branch_in_doubt(
         "unknown": f"UNKNOWN to {users_over_http}",
         "away": "http://127.0.0.1:1 does not say (",
         "not a shop": "/docs? does not say (",
-        "nobody": "ask the others for /transactions/",
+        "nobody": "ask users for /transactions/",
     }[case]
     [row] = said.lines[2:]
     assert words in row, said.out
