@@ -2,8 +2,14 @@
 
 A notice says that something is over and not what (https://www.postgresql.org/docs/current/sql-notify.html): it is sent
 with the local transaction that settles or aborts, and those of one local transaction are one. Like every message here
-it is a hint. Where the server's notices do not get through (a pooler that lends connections by the transaction), the
-looks in between find everything, a little later.
+it is a hint.
+
+Who listens has to read. A connection that listens and is not read fills up, in some minutes of a busy shop; from then
+on its server process waits to write, with its snapshot held, and no VACUUM removes what has died since. So nobody
+listens while nobody waits (``stop``), and the server ends a listener that is frozen (``tcp_user_timeout``).
+
+Where the server's notices do not get through (a pooler that lends connections by the transaction), the looks in between
+find everything, a little later.
 """
 
 from __future__ import annotations
@@ -26,6 +32,9 @@ _CHANNEL = "atomic_commit_over"
 NOTICE = func.pg_notify(_CHANNEL, "")
 #: Seconds between two tries to listen.
 _AGAIN = 1.0
+#: Milliseconds after which the server gives up a listener that does not read, such as a process that is stopped.
+#: (https://www.postgresql.org/docs/current/runtime-config-connection.html)
+_READS_WITHIN = 60_000
 
 
 class Notices:
@@ -54,6 +63,12 @@ class Notices:
                 log.warning("not told by the database what is over: %s", str(error).splitlines()[0])
         return self._connection is not None
 
+    def stop(self) -> None:
+        """Listen no more, until ``listen`` is called again. Whatever was not read goes with the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
     def wait(self, seconds: float, *, wakes: bool) -> bool:
         """Return after `seconds`, or when a notice comes (then True), or when ``wake`` is called (if it `wakes`)."""
         waiting = select.poll()
@@ -72,8 +87,7 @@ class Notices:
             self._connection.poll()
         except psycopg2.Error as error:
             log.warning("no more told by the database what is over: %s", str(error).strip())
-            self._connection.close()
-            self._connection = None
+            self.stop()
             return False
         heard = bool(self._connection.notifies)
         self._connection.notifies.clear()
@@ -86,5 +100,6 @@ class Notices:
         connection: Any = lent.dbapi_connection
         connection.autocommit = True
         with connection.cursor() as cursor:
+            cursor.execute(f"SET tcp_user_timeout = {_READS_WITHIN}")
             cursor.execute(f"LISTEN {_CHANNEL}")
         return connection

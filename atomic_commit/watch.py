@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 #: Seconds between two looks while notices come; while they do not, often at first and then less often; while the
 #: database does not answer.
 _HEARING, _EAGER, _CALM, _EAGER_FOR, _AWAY = 0.1, 0.005, 0.025, 0.25, 0.5
+#: Seconds for which nobody has waited, after which nobody listens any more.
+_LISTENS_FOR = 2.0
 #: Nobody new is a reason to look sooner than so many times as long as the look before took.
 _SHARE = 8
 
@@ -63,7 +65,8 @@ class DecisionWatch:
         while True:
             with self._lock:
                 while not self._waiting:
-                    self._lock.wait()
+                    if not self._lock.wait(_LISTENS_FOR):
+                        self._notices.stop()
                 asked, self._new = list(self._waiting), False
                 eager = time.monotonic() - self._youngest < _EAGER_FOR
             began = time.monotonic()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import select
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from eager_shop import Shop
 
-from atomic_commit import TransactionRecord, watch
+from atomic_commit import TransactionRecord, notices, watch
 from atomic_commit.notices import Notices
 
 LISTENERS = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"
@@ -89,4 +90,60 @@ def test_where_nobody_can_listen_everybody_looks(
     began = time.monotonic()
     assert shop.atomic("users").wait(removal.id, 50).over
     assert time.monotonic() - began < SOON
+    shop.recover()
+
+
+# ---- "a long quiet API holds no horizon back"
+
+#: More than the sockets between server and client take; what a busy shop says in half an hour, said at once.
+FLOOD = "SELECT pg_notify('atomic_commit_over', repeat('x', 7900) || n) FROM generate_series(1, 4000) AS n"
+HELD_BACK = (
+    "SELECT pid, wait_event, backend_xmin FROM pg_stat_activity WHERE datname = current_database()"
+    " AND pid <> pg_backend_pid() AND (backend_xmin IS NOT NULL OR wait_event = 'ClientWrite')"
+)
+
+
+def wait_until(shop: Shop, question: str, wanted: Callable[[list[tuple[Any, ...]]], bool], within: float) -> None:
+    end = time.monotonic() + within
+    while not wanted(seen := shop.query("users", question)):
+        assert time.monotonic() < end, f"{question}: {seen}"
+        time.sleep(0.05)
+
+
+def test_an_api_for_which_nobody_waits_listens_to_nothing_and_holds_no_snapshot(
+    shop: Shop, removal: TransactionRecord
+) -> None:
+    assert shop.atomic("users").wait(removal.id, 0.2) is not None
+    shop.query("users", FLOOD)
+    wait_until(shop, LISTENERS, lambda listeners: not listeners, within=SOON)
+    wait_until(shop, HELD_BACK, lambda held: not held, within=SOON)
+    shop.query("users", FLOOD)
+    assert not shop.query("users", HELD_BACK), "nobody is told, so nobody has to be waited for"
+    shop.recover()
+
+
+def test_who_waits_again_after_a_long_quiet_time_is_told_again(
+    shop: Shop, removal: TransactionRecord, request: pytest.FixtureRequest
+) -> None:
+    assert shop.atomic("users").wait(removal.id, 0.2) is not None
+    wait_until(shop, LISTENERS, lambda listeners: not listeners, within=SOON)
+    request.getfixturevalue("seldom")
+    client = request.getfixturevalue("waiting")
+    shop.abort("users", removal)
+    client.join(SOON)
+    assert not client.is_alive()
+    shop.recover()
+
+
+def test_a_listener_that_is_frozen_is_ended_by_the_server(
+    shop: Shop, removal: TransactionRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is stopped reads nothing, and can do nothing about it."""
+    monkeypatch.setattr(notices, "_READS_WITHIN", 1000)
+    frozen = Notices(shop.engines["users"])
+    assert frozen.listen()
+    pid = frozen._connection.info.backend_pid
+    shop.query("users", FLOOD)
+    wait_until(shop, f"SELECT 1 FROM pg_stat_activity WHERE pid = {pid}", lambda there: not there, within=30)
+    frozen.stop()
     shop.recover()
