@@ -8,6 +8,7 @@ Outside an order is placed or refused, inside a transaction is committed or abor
 | aborted: a rule of the business       | 409 `refused` with `branch`, `reason`, `transaction`          |
 | aborted: anything else                | 503 `aborted` + `Retry-After`                                 |
 | not decided within the wait           | 202 + `Location: /transactions/{id}`; stays accepted          |
+| too many wait already                 | the same, at once and without `Preference-Applied`            |
 | refused before it was accepted        | 409, or 404 for what does not exist; no transaction was begun |
 | a row locked for too long, before     | 503 `conflict-busy` + `Retry-After`; nothing was accepted     |
 | the database away before              | 503 `unavailable` + `Retry-After`; nothing was accepted       |
@@ -25,6 +26,7 @@ import flask
 
 from atomic_commit import AtomicCommit, Conflict, KeyReused, Lost, Missing, Refused, State, TransactionRecord
 from http_api import idempotency, prefer
+from http_api.admission import Admission
 from http_api.problems import ProblemError, error_at, problem_response
 from http_api.transactions import as_json, url_of
 
@@ -49,9 +51,8 @@ def run(
     began = time.monotonic()
     try:
         record = atomic.begin(kind, arguments, key)
-        if preference.wait:
-            # What begin took (a broker that hangs takes seconds) is part of the wait that the client asked for.
-            record = _waited(atomic, record, max(0.0, preference.wait - (time.monotonic() - began)))
+        # What begin took (a broker that hangs takes seconds) is part of the wait that the client asked for.
+        record, preferred = _waited(atomic, record, preference, preference.wait - (time.monotonic() - began))
     except Refused as refusal:
         raise _not_accepted(atomic, kind, refusal) from refusal
     except Conflict as conflict:
@@ -61,18 +62,27 @@ def run(
     except Lost as error:
         raise _lost(error) from error
     response = _answer(atomic, record, made_at)
-    response.headers.update(preference.headers)
+    response.headers.update(preferred)
     response.headers["Vary"] = "Prefer"
     return response
 
 
-def _waited(atomic: AtomicCommit, record: TransactionRecord, seconds: float) -> TransactionRecord:
-    """The record after the wait. It is accepted by now, so a database that goes away meanwhile is no error."""
-    try:
-        return atomic.wait(record.id, seconds)
-    except Exception:
-        flask.current_app.logger.warning("decision of %s can't be read now", record.id)
-        return record
+def _waited(
+    atomic: AtomicCommit, record: TransactionRecord, preference: prefer.Preference, seconds: float
+) -> tuple[TransactionRecord, dict[str, str]]:
+    """The record after the wait, and the headers that say which preference was applied. Who finds too many waiting does
+    not wait. It is accepted by now, so a database that goes away meanwhile is no error."""
+    if not preference.wait:
+        return record, preference.headers
+    admission: Admission = flask.current_app.extensions["admission"]
+    with admission.wait() as admitted:
+        if not admitted:
+            return record, {}
+        try:
+            return atomic.wait(record.id, max(0.0, seconds)), preference.headers
+        except Exception:
+            flask.current_app.logger.warning("decision of %s can't be read now", record.id)
+            return record, preference.headers
 
 
 def _answer(atomic: AtomicCommit, record: TransactionRecord, made_at: Locate | None) -> flask.Response:

@@ -5,7 +5,7 @@
 | `PORT`        | 8000        | the port                                      |
 | `WEB_BIND`    | 127.0.0.1   | the address: 0.0.0.0 in a container           |
 | `WEB_WORKERS` | 1           | processes                                     |
-| `WEB_THREADS` | 128         | requests at once in each                      |
+| `WEB_THREADS` | 128         | requests that each serves at once             |
 | `WEB_DRAIN`   | 0           | seconds between the wish to stop and the stop |
 """
 
@@ -18,6 +18,7 @@ from typing import Any
 import gunicorn.glogging
 import gunicorn.http.wsgi
 
+from http_api import admission
 from http_api.prefer import LONGEST_WAIT
 from http_api.stopping import say_so_before
 
@@ -27,8 +28,9 @@ bind = f"{os.environ.get('WEB_BIND', '127.0.0.1')}:{os.environ.get('PORT', '8000
 # A request mostly waits (for its decision, for the database), and waiting needs a thread, not a process.
 worker_class = "gthread"
 workers = int(os.environ.get("WEB_WORKERS", "1"))
-# So many requests may wait at once. Waiting costs next to nothing, and who waits together goes together.
-threads = int(os.environ.get("WEB_THREADS", "128"))
+# Half of them may wait for decisions (http_api.admission). Waiting costs next to nothing, and who waits together goes
+# together.
+threads = admission.threads()
 
 # On stop: who waits for a decision still gets it. Whatever stops gunicorn must have more patience than this.
 graceful_timeout = int(LONGEST_WAIT) + 5

@@ -17,6 +17,7 @@ which is also a page of this very API that explains the type. What has no type o
 | an Idempotency-Key used again for another request       | idempotency-key-reused  | 422    |
 | a defect of ours                                        | internal-error          | 500    |
 | a row lock or a serialization conflict                  | conflict-busy           | 503    |
+| too few threads are free in this process                | busy                    | 503    |
 | given up after its retries                              | aborted                 | 503    |
 | the database (or something else it needs) is away       | unavailable             | 503    |
 | the database went away in the middle of accepting       | outcome-unknown         | 504    |
@@ -115,6 +116,14 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
             "Something else is at work on the same rows",
             "The rows are locked or were changed meanwhile. Nothing was changed by this request. Repeat it"
             " after `Retry-After`.",
+            retry_after=1,
+        ),
+        ProblemType(
+            "busy",
+            503,
+            "Too many requests at once",
+            "This process serves as many requests as it can. Nothing was done by this one. Repeat it after"
+            " `Retry-After`.",
             retry_after=1,
         ),
         ProblemType(

@@ -16,6 +16,7 @@ from atomic_commit import AtomicCommit, Branches, Conflict, Limits, Lost, Transa
 from atomic_commit.database import engine_options
 from celery_config import create_celery
 from celery_config.installation import installation
+from http_api import admission
 from http_api.app import install
 from http_api.health import NotReady
 from http_api.problems import ProblemError, problem_response
@@ -46,6 +47,7 @@ def assemble(
     celery = celery or create_celery(service)
     app = flask.Flask(f"{service}_service")
     _log_to_stdout(app)
+    admission.install(app)
     app.config["SQLALCHEMY_DATABASE_URI"] = url or database_url()
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options(limits, _POOL_SIZE)
     db.init_app(app)

@@ -42,6 +42,7 @@ from celery_config.queues import SERVICES, queue_names
 from celery_config.settings import settings
 from embedded.services import ROLES
 from http_api import gunicorn_conf
+from http_api.admission import served_at_once
 from http_api.health import health_blueprint
 from http_api.service import _POOL_SIZE
 from service_roles.main import _PORTS, main
@@ -181,7 +182,7 @@ def test_every_variable_is_one_that_somebody_reads() -> None:
 def test_the_settings_are_the_defaults_written_out() -> None:
     said = variables(BASE / "settings.env")
     assert Limits.from_environment(said) == Limits()
-    assert (int(said["WEB_WORKERS"]), int(said["WEB_THREADS"])) == (gunicorn_conf.workers, gunicorn_conf.threads)
+    assert (int(said["WEB_WORKERS"]), int(said["WEB_THREADS"])) == (gunicorn_conf.workers, served_at_once())
 
 
 def test_no_env_file_holds_a_secret() -> None:
