@@ -163,7 +163,7 @@ class Acceptance:
             try:
                 with told_apart(), Session(self._engine) as session, session.begin():
                     return not journal.take_place(session, transaction, self._kind.name)
-            except (Lost, Conflict) as again:
+            except Exception as again:  # whatever it is: nothing that is known may hide that this is not known
                 if time.monotonic() >= end:
                     raise Lost("the commit was not answered", transaction) from again
             time.sleep(_ASKED_EVERY)

@@ -17,11 +17,10 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from atomic_commit import journal, records
-from atomic_commit.database import autocommit
+from atomic_commit.database import autocommit, told_apart
 from atomic_commit.declare import TransactionKind, Values
 from atomic_commit.limits import Limits
 from atomic_commit.messages import Messages
@@ -100,10 +99,10 @@ class Attempts:
         if self._messages.send_attempt(attempt):
             return True
         try:
-            with Session(self._engine) as session, session.begin():
+            with told_apart(), Session(self._engine) as session, session.begin():
                 journal.mark_unpublished(session, attempt.leader, attempt.number, self._limits.look_after)
-        except DBAPIError as error:
-            log.warning("%s: not sent, and that could not be noted: %s", attempt, error.orig)
+        except Exception as error:  # a pool that is used up, for example; the silence is noticed all the same
+            log.warning("%s: not sent, and that could not be noted: %s: %s", attempt, type(error).__name__, error)
         return False
 
     def send_again(self, attempt: Attempt) -> bool:

@@ -26,7 +26,7 @@ from atomic_commit.attempts import Attempts
 from atomic_commit.database import autocommit, told_apart
 from atomic_commit.decider import Decider
 from atomic_commit.declare import TransactionKind, Values
-from atomic_commit.errors import AtomicCommitError, Conflict, Impossible, KeyReused, Lost
+from atomic_commit.errors import AtomicCommitError, Conflict, Impossible, KeyReused, KeyTaken, Lost
 from atomic_commit.known_databases import KnownDatabases
 from atomic_commit.limits import Limits
 from atomic_commit.messages import Messages
@@ -65,23 +65,46 @@ class Coordinator:
         """Accept a transaction, or join the one that was accepted under the same idempotency key.
 
         Raises Refused or Missing (the kind's begin said no), Conflict (a row was locked for too long), KeyReused, or
-        Lost. Then nothing was accepted and nothing is left behind, but for a Lost that names a transaction: the
-        database went away during the commit, and whether it was accepted only that transaction's URL can tell.
+        Lost. Then this call has accepted nothing and leaves nothing behind, but for two kinds of Lost: one that names a
+        transaction (the database went away during the commit, and whether it was accepted only that transaction's URL
+        can tell), and KeyTaken. Once it is accepted nothing raises.
         """
         if key and (earlier := self._joined(key)):
             return earlier
         try:
             record = self._acceptance[kind_name].accept(uuid4(), arguments, key)
-        except (AtomicCommitError, IntegrityError):
+        except (AtomicCommitError, IntegrityError) as error:
             # A request with the same key may have won the race in the meantime: then this one joins it.
-            if key and (earlier := self._joined(key)):
+            if key and (earlier := self._joined_after(error, key)):
                 return earlier
             raise
-        if not record.waiting:
-            self.attempts.send(attempt_of([record]))
-        # Also for those who came while this one had the turn, and did not wait for it.
-        self._after_begin[kind_name].do(lambda: self._dispatch_if_possible(kind_name))
+        self._set_out(kind_name, record)
         return record
+
+    def _joined_after(self, error: Exception, key: IdempotencyKey) -> TransactionRecord | None:
+        """``_joined``, for one that was not accepted because of `error`. Where the question fails as well, what `error`
+        knows is not lost: the name of a transaction that may be accepted, or that there is one under this key."""
+        try:
+            return self._joined(key)
+        except KeyReused:
+            raise
+        except Exception as failed:
+            if isinstance(error, Lost) and error.transaction:
+                log.warning("transaction %s: its key can't be asked for now: %s", error.transaction, failed)
+                return None
+            if isinstance(error, IntegrityError):
+                raise KeyTaken("an earlier request with this key was accepted, and can't be read now") from failed
+            raise
+
+    def _set_out(self, kind_name: str, record: TransactionRecord) -> None:
+        """Send what was accepted on its way. It stays accepted whatever goes wrong here, which is for recovery."""
+        try:
+            if not record.waiting:
+                self.attempts.send(attempt_of([record]))
+            # Also for those who came while this one had the turn, and did not wait for it.
+            self._after_begin[kind_name].do(lambda: self._dispatch_if_possible(kind_name))
+        except Exception:
+            log.exception("transaction %s is accepted and waits for recovery", record.id)
 
     def _joined(self, key: IdempotencyKey) -> TransactionRecord | None:
         with told_apart(), Session(self._reads) as session:
@@ -107,12 +130,15 @@ class Coordinator:
         return True
 
     def _dispatch_if_possible(self, kind_name: str) -> None:
-        """For whoever has done its own part already: what is accepted stays accepted, and the next sweep dispatches."""
+        """For whoever has done its own part already: what is accepted or decided stays so, and the next sweep
+        dispatches. Whatever goes wrong here, mostly with a transaction of somebody else, is not raised."""
         try:
             with told_apart():
                 self.dispatch(kind_name)
         except (Conflict, Lost) as error:
             log.warning("%s: who waits does not go yet: %s", kind_name, error)
+        except Exception:
+            log.exception("%s: who waits does not go yet", kind_name)
 
     def dispatch_all(self) -> bool:
         """``dispatch`` for every kind of which somebody waits. Returns False if the broker could not be reached."""

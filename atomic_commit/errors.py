@@ -12,8 +12,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 #: 53): its disk, its connections, and 53200 for "maximum number of prepared transactions reached".
 _CONFLICTS = ("40001", "40P01", "55P03", "57014", "53")
 
-#: SQLSTATEs that say "the server is going away" (class 57P) or "the connection is" (class 08).
-_LOST = ("57P", "08")
+#: SQLSTATEs that say "the server is going away" (class 57P), "the connection is" (class 08), or "this one only reads"
+#: (25006): another server is the primary now, or is going to be.
+_LOST = ("57P", "08", "25006")
 
 #: Where the errors of brokers and result backends come from.
 _TRANSPORTS = ("kombu", "redis", "amqp")
@@ -87,6 +88,10 @@ class Lost(AtomicCommitError):
     def __init__(self, detail: str, transaction: UUID | None = None) -> None:
         super().__init__(detail)
         self.transaction = transaction
+
+
+class KeyTaken(Lost):
+    """An earlier request with the same Idempotency-Key was accepted, and what became of it can't be read now."""
 
 
 class KeyReused(AtomicCommitError):

@@ -12,7 +12,8 @@ Outside an order is placed or refused, inside a transaction is committed or abor
 | refused before it was accepted        | 409, or 404 for what does not exist; no transaction was begun |
 | a row locked for too long, before     | 503 `conflict-busy` + `Retry-After`; nothing was accepted     |
 | the database away before              | 503 `unavailable` + `Retry-After`; nothing was accepted       |
-| the database away while accepting     | 504 `outcome-unknown` with the transaction's URL, which tells |
+| the database away while accepting     | 504 `outcome-unknown` with the URL that tells once it's known |
+| the key's owner can't be read now     | 504 `outcome-unknown`; to be repeated with the same key       |
 """
 
 from __future__ import annotations
@@ -24,7 +25,18 @@ from uuid import UUID
 
 import flask
 
-from atomic_commit import AtomicCommit, Conflict, KeyReused, Lost, Missing, Refused, State, TransactionRecord
+from atomic_commit import (
+    AtomicCommit,
+    Conflict,
+    IdempotencyKey,
+    KeyReused,
+    KeyTaken,
+    Lost,
+    Missing,
+    Refused,
+    State,
+    TransactionRecord,
+)
 from http_api import idempotency, prefer
 from http_api.admission import Admission
 from http_api.problems import ProblemError, error_at, problem_response
@@ -56,11 +68,11 @@ def run(
     except Refused as refusal:
         raise _not_accepted(atomic, kind, refusal) from refusal
     except Conflict as conflict:
-        raise ProblemError("conflict-busy", f"Nothing was changed: {conflict}.") from conflict
+        raise _busy(conflict, key) from conflict
     except KeyReused as error:
         raise ProblemError("idempotency-key-reused", str(error)) from error
     except Lost as error:
-        raise _lost(error) from error
+        raise _lost(error, key) from error
     response = _answer(atomic, record, made_at)
     response.headers.update(preferred)
     response.headers["Vary"] = "Prefer"
@@ -121,26 +133,70 @@ def _aborted(atomic: AtomicCommit, record: TransactionRecord) -> ProblemError:
 
 def _not_accepted(atomic: AtomicCommit, kind: str, refusal: Refused) -> ProblemError:
     """Refused before there was a transaction; if another one is in the way, that one is told."""
-    other = atomic.find(UUID(refusal.transaction)) if refusal.transaction else None
     return ProblemError(
         "not-found" if isinstance(refusal, Missing) else "refused",
         refusal.detail,
         **_offending(refusal.field),
         branch=f"{atomic.service}.{kind}",
         reason=refusal.reason,
-        transaction=as_json(other, atomic) if other else None,
+        transaction=_in_the_way(atomic, UUID(refusal.transaction)) if refusal.transaction else None,
     )
 
 
-def _lost(error: Lost) -> ProblemError:
+def _in_the_way(atomic: AtomicCommit, transaction: UUID) -> dict[str, Any] | None:
+    """That transaction, or where it can't be read its name: the refusal stands. None where there is none."""
+    try:
+        found = atomic.find(transaction)
+    except Exception as error:
+        flask.current_app.logger.warning("transaction %s can't be read now: %s", transaction, error)
+        return _name(transaction)
+    return as_json(found, atomic) if found else None
+
+
+def _name(transaction: UUID) -> dict[str, Any]:
+    return {"id": str(transaction), "url": url_of(transaction)}
+
+
+def _busy(conflict: Conflict, key: IdempotencyKey | None) -> ProblemError:
+    """Words of the service's own are told; those of the database or of the engine are for the log."""
+    flask.current_app.logger.warning("database busy: %s", conflict)
+    why = str(conflict) if _of_the_service(conflict) else "something else is at work on the same rows"
+    return ProblemError("conflict-busy", f"Nothing was changed: {why}.{_of_an_earlier_one(key)}")
+
+
+def _of_the_service(conflict: Conflict) -> bool:
+    return type(conflict) is Conflict and conflict.__cause__ is None
+
+
+def _lost(error: Lost, key: IdempotencyKey | None) -> ProblemError:
+    flask.current_app.logger.warning("database unavailable: %s", error)
+    if isinstance(error, KeyTaken):
+        return ProblemError(
+            "outcome-unknown",
+            "An earlier request with this Idempotency-Key was accepted, and the database went away before it could be"
+            " read. Repeat the request with the same key.",
+        )
     if error.transaction is None:
-        return ProblemError("unavailable", "Nothing was accepted: the database does not answer now.")
-    url = url_of(error.transaction)
+        return ProblemError(
+            "unavailable", f"Nothing was accepted: the database takes no requests now.{_of_an_earlier_one(key)}"
+        )
+    name = _name(error.transaction)
     return ProblemError(
         "outcome-unknown",
-        f"The database went away while it accepted the request. {url} will tell: 404 means that it did not.",
-        headers={"Location": url},
-        transaction={"id": str(error.transaction), "url": url},
+        f"The database went away while it accepted the request. If it has, {name['url']} tells as soon as that is"
+        " known; until then, and if it has not, the answer there is 404.",
+        headers={"Location": name["url"]},
+        transaction=name,
+    )
+
+
+def _of_an_earlier_one(key: IdempotencyKey | None) -> str:
+    """What "nothing" does not include: a repeated request knows only of itself."""
+    if key is None:
+        return ""
+    return (
+        " That is said of this request alone: whether an earlier one with its Idempotency-Key was accepted is told when"
+        " it is repeated."
     )
 
 

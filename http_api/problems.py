@@ -35,6 +35,8 @@ import flask
 import sqlalchemy.exc
 from werkzeug.exceptions import HTTPException
 
+from atomic_commit.errors import is_lost
+
 MEDIA_TYPE = "application/problem+json"
 MOST_ERRORS = 100  # a body of a million unknown fields is answered with the first hundred
 LONGEST_NAME = 200  # and a field name of a megabyte is not sent back whole
@@ -159,9 +161,10 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
             "outcome-unknown",
             504,
             "Nobody knows yet whether it was accepted",
-            "The database went away while it accepted the request. The transaction's URL tells, once the database"
-            " is back: 404 means that it was not accepted and never will be. With an Idempotency-Key it is safe"
-            " to repeat the request at once.",
+            "The database went away while it accepted the request. If the request was accepted, the transaction's URL"
+            " (`Location`) answers with it as soon as that is known, at the latest when the database and those"
+            " standbys that it waits for are back. A 404 there means: not known to be accepted, as yet; it is no"
+            " proof that it never will be. With an Idempotency-Key it is safe to repeat the request at once.",
             retry_after=5,
         ),
     )
@@ -287,14 +290,14 @@ def _from_database(error: sqlalchemy.exc.DBAPIError) -> flask.Response:
     """Busy and away are not defects: 503, one line in the log. Every other database error is one: raised on.
 
     Judged by SQLSTATE first (PostgreSQL, appendix A) and by the class only where there is none: a connection
-    that cannot be made or was lost has no SQLSTATE to show.
+    that cannot be made or was lost has no SQLSTATE to show. One that only reads is away for whoever writes.
     """
     sqlstate = getattr(error.orig, "pgcode", None) or getattr(error.orig, "sqlstate", None)
     if sqlstate in _BUSY:
         _log_line("database busy", error.orig)
         return problem_response(ProblemError("conflict-busy", "Something else is at work on the same rows."))
-    lost = isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError)
-    if lost or error.connection_invalidated:
+    away = isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError)
+    if away or error.connection_invalidated or is_lost(error):
         return _unavailable(error.orig)
     raise error
 
@@ -306,7 +309,7 @@ def _from_pool(error: sqlalchemy.exc.TimeoutError) -> flask.Response:
 
 def _unavailable(cause: BaseException | None) -> flask.Response:
     _log_line("database unavailable", cause)
-    return problem_response(ProblemError("unavailable", "The database does not answer now."))
+    return problem_response(ProblemError("unavailable", "The database takes no requests now."))
 
 
 def _log_line(what: str, cause: BaseException | None) -> None:

@@ -84,7 +84,7 @@ def _serve_at_own_database_only(app: flask.Flask, atomic: AtomicCommit, blueprin
 def _unavailable(error: Lost) -> flask.Response:
     """The engine met a database that is away, where a view did not expect it."""
     flask.current_app.logger.warning("database unavailable: %s", error)
-    return problem_response(ProblemError("unavailable", "The database does not answer now."))
+    return problem_response(ProblemError("unavailable", "The database takes no requests now."))
 
 
 def _busy(error: Conflict) -> flask.Response:

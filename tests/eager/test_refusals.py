@@ -298,11 +298,14 @@ def test_a_locked_user_is_waited_for_a_moment_and_then_the_client_is_asked_to_co
     assert shop.call("users", method, f"/users/{user}", body).expect(200)
 
 
-def test_a_begin_that_meets_a_locked_row_waits_for_lock_timeout_and_says_so(shop: Shop, user: int) -> None:
-    """And not for the longer time that a statement may take."""
+def test_a_begin_that_meets_a_locked_row_waits_for_lock_timeout_and_says_so(
+    shop: Shop, user: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And not for the longer time that a statement may take. In the log: the client is told in other words."""
     with nothing_changes(shop), shop.locked("users", "SELECT 1 FROM users FOR UPDATE"):
         problem = shop.remove_user(user).problem(503, "conflict-busy")
-    assert "lock timeout" in problem["detail"]
+    assert "lock timeout" in caplog.text
+    assert problem["detail"] == "Nothing was changed: something else is at work on the same rows."
     assert shop.get("users", "/transactions") == []
 
 

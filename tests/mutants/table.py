@@ -22,6 +22,7 @@ journal; nothing looks through the prepared transactions for some.
 
 from __future__ import annotations
 
+from .answers import ANSWERS
 from .installations import INSTALLATIONS
 from .quiet import QUIET
 from .sharing import SHARING
@@ -29,4 +30,4 @@ from .standing_in_line import STANDING_IN_LINE
 from .steps import STEPS
 from .trouble import TROUBLE
 
-MUTANTS = (*STEPS, *INSTALLATIONS, *QUIET, *STANDING_IN_LINE, *SHARING, *TROUBLE)
+MUTANTS = (*STEPS, *INSTALLATIONS, *QUIET, *STANDING_IN_LINE, *SHARING, *TROUBLE, *ANSWERS)
