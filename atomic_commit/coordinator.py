@@ -182,6 +182,13 @@ class Coordinator:
         if kind_that_waits:
             self._dispatch_if_possible(kind_that_waits)
 
+    def participant_is_back(self, service: str) -> None:
+        """A participant says that it can answer: it is told at once what it owes."""
+        with Session(self._engine) as session, session.begin():
+            owed = journal.bring_owed_forward(session, service)
+        if owed:
+            log.info("%s is back; it owes answers in %d transactions", service, owed)
+
     def quarantine(self, transaction: UUID, error: str) -> None:
         """Put aside what can't be settled, loudly. Its decision stands; a person has to look."""
         log.critical("transaction %s is QUARANTINED: %s", transaction, error)

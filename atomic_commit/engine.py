@@ -47,7 +47,8 @@ class AtomicCommit:
     """What a service holds in its hand: it coordinates `kinds` and takes part with `branches`.
 
     `celery` is the service's Celery app (in tests one app may serve several services); `engine` its database;
-    `installation` is the same in all services that work together, and in nobody else.
+    `installation` is the same in all services that work together, and in nobody else. `coordinators`: the services that
+    may have this one take part in their transactions; they are told when it is back after it was away.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class AtomicCommit:
         kinds: Iterable[TransactionKind] = (),
         branches: Branches | None = None,
         limits: Limits | None = None,
+        coordinators: Iterable[str] = (),
     ) -> None:
         limits = limits or Limits.from_environment()
         self.service, self.installation, self._reads = service, installation, autocommit(engine)
@@ -67,8 +69,9 @@ class AtomicCommit:
         self.messages = Messages(celery, installation, service, limits.message_lifetime, databases.of)
         self.participant = Participant(engine, self.identity, limits, self.messages.result_of)
         self.coordinator = Coordinator(engine, self.messages, kinds, limits, databases)
-        self.sweeper = Sweeper(engine, self.coordinator, limits)
+        self.sweeper = Sweeper(engine, self.coordinator, limits, self._announce)
         self._watch = DecisionWatch(engine)
+        self._coordinators = tuple(coordinators)
         self._register_participant(celery, branches or Branches(service))
         self._register_coordinator(celery)
 
@@ -135,6 +138,10 @@ class AtomicCommit:
                     answer = Answer(answered["answer"])
                     self.coordinator.acknowledge(which.transaction, which.attempt, which.branch, answer)
 
+        def awake(service: str) -> None:
+            with told_apart():
+                self.coordinator.participant_is_back(service)
+
         # decide keeps its result: its AsyncResult is the chain's.
         celery.task(
             decide,
@@ -145,6 +152,10 @@ class AtomicCommit:
         )
         self._register_outcome_task(celery, "review", review)
         self._register_outcome_task(celery, "acknowledge", acknowledge)
+        self._register_outcome_task(celery, "awake", awake)
+
+    def _announce(self) -> None:
+        self.messages.announce(self._coordinators)
 
     def _register_outcome_task(self, celery: Celery, verb: str, function: Any) -> None:
         celery.task(

@@ -8,6 +8,9 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+#: Of a message: long enough for clocks that differ by hours, short enough that those which repeat each other don't pile
+#: up for weeks.
+_LIFETIME = 6 * 3600.0
 _LONGEST_LIFETIME = 40 * 86400.0
 
 
@@ -78,9 +81,10 @@ class Limits:
 
     @property
     def message_lifetime(self) -> float:
-        """Seconds after which nobody acts on a message any more: well before the branch row that would refuse it goes.
-        (Not more than RabbitMQ can count, which is 2³² milliseconds.)"""
-        return min(self.keep_branch_rows / 2, _LONGEST_LIFETIME)
+        """Seconds after which nobody acts on a message any more: six hours, or twice a longer deadline, but well before
+        the branch row that would refuse it goes. What still matters is sent again. (Not more than RabbitMQ can count,
+        which is 2³² milliseconds.)"""
+        return min(self.keep_branch_rows / 2, max(_LIFETIME, 2 * self.deadline), _LONGEST_LIFETIME)
 
     def patience_after(self, silent_attempts: int) -> float:
         """Seconds of silence that an attempt is granted after so many that were silent."""

@@ -79,6 +79,18 @@ class Messages:
         failure. Returns whether the broker took them all."""
         return all(self._send_outcome(branch, read_at) for branch in branches)
 
+    def announce(self, coordinators: Iterable[str]) -> None:
+        """Tell those services that this one can answer what it owes, as far as the broker takes it."""
+        for coordinator in coordinators:
+            self._send(
+                self._celery.signature(
+                    self._installation.task(coordinator, "awake"),
+                    kwargs={"service": self.service},
+                    queue=self._installation.outcome_queue(coordinator),
+                    expires=self._lifetime.total_seconds(),
+                )
+            )
+
     def _send_outcome(self, branch: BranchRecord, read_at: datetime) -> bool:
         reach("publish.before_outcome")
         sent = self._send(self._outcome(branch, read_at))

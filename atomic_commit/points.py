@@ -80,7 +80,7 @@ POINTS = (
 
 
 #: What outcome workers run; every other task is a branch.
-_PROTOCOL_VERBS = frozenset({"decide", "review", "acknowledge", "commit", "rollback"})
+_PROTOCOL_VERBS = frozenset({"decide", "review", "acknowledge", "awake", "commit", "rollback"})
 
 
 class PointError(Exception):

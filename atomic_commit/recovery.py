@@ -12,6 +12,7 @@ import logging
 import random
 import threading
 import time
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from sqlalchemy import Engine
@@ -32,16 +33,23 @@ _BATCH = 50
 #: Seconds between two looks for rows that are past their age.
 _CLEAN_EVERY = 60.0
 #: Seconds between the looks at one transaction, by how often it was looked at.
-_PAUSES = (0.5, 0.5, 1.0, 1.0, 2.0, 2.0, 4.0)
+PAUSES = (0.5, 0.5, 1.0, 1.0, 2.0, 2.0, 4.0)
+#: The same where all that is left to do is to tell participants once more, who may be away for long: each repetition is
+#: a message that they find when they are back. That they are back they say (``Messages.announce``).
+OWED_PAUSES = (0.5, 0.5, 1.0, 1.0, *(2.0**step for step in range(1, 12)), 3600.0)
 
 
 class Sweeper:
     """Looks again at every unsettled transaction of one coordinator."""
 
-    def __init__(self, engine: Engine, coordinator: Coordinator, limits: Limits) -> None:
+    def __init__(
+        self, engine: Engine, coordinator: Coordinator, limits: Limits, announce: Callable[[], object] = lambda: None
+    ) -> None:
+        """`announce()` is called once the database is reached, at the start and after every time that it was away."""
         self._engine, self._coordinator, self._limits = engine, coordinator, limits
-        # Twice what any look is put off by, so that a service configured otherwise causes no looks without end.
-        self._farthest = 2 * max(*_PAUSES, limits.look_after, limits.backoff_cap)
+        self._announce = announce
+        # Twice what a look is put off by, so that a service configured otherwise causes no looks without end.
+        self._farthest = 2 * max(*PAUSES, limits.look_after, limits.backoff_cap)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._troubled = False
@@ -76,9 +84,10 @@ class Sweeper:
                 reach("sweep.after_claim")
             again = looked.intersection(transaction for transaction, _ in claimed)
             for transaction, overdue in claimed:
-                looked.add(transaction)
                 if not self._look(transaction, overdue):
-                    return len(looked)
+                    self._put_back([id for id, _ in claimed if id not in looked])
+                    return len(looked) + 1
+                looked.add(transaction)
                 reach("sweep.after_look")
             # When slow looks have made the first ones due again, the next sweep is soon enough for them.
             if again or len(claimed) < _BATCH:
@@ -92,6 +101,8 @@ class Sweeper:
                 if fresh:
                     self._make_all_due()
                 self.sweep()
+                if fresh or self._troubled:
+                    self._announce()
                 fresh = False
                 self._tell_trouble(None)
                 if time.monotonic() - cleaned > _CLEAN_EVERY * random.uniform(0.5, 1.5):
@@ -122,12 +133,21 @@ class Sweeper:
                 return self._coordinator.look(transaction, unwatched=overdue > self._limits.unwatched)
         except (Conflict, Lost) as error:
             log.warning("transaction %s: %s; looked at again later", transaction, error)
+            self._put_back([transaction])
         except Impossible as error:
             self._put_aside(transaction, str(error))
         except Exception as error:
             log.exception("transaction %s can't be recovered for now", transaction)
             self._record_failure(transaction, f"{type(error).__name__}: {error}")
         return True
+
+    def _put_back(self, transactions: Sequence[UUID]) -> None:
+        """These looks did not count: nobody was told anything. They are due again in a moment."""
+        try:
+            with Session(self._engine) as session, session.begin():
+                journal.put_back(session, transactions, self._limits.look_after)
+        except Exception as error:  # they are looked at later, then
+            log.warning("looks that did not count can't be put back: %s", error)
 
     def _record_failure(self, transaction: UUID, words: str) -> None:
         """Note an unexpected error; after enough of them put the transaction aside."""
@@ -148,7 +168,7 @@ class Sweeper:
 
     def _claim(self) -> list[tuple[UUID, float]]:
         with told_apart(), Session(self._engine) as session, session.begin():
-            return journal.claim_due(session, _BATCH, _PAUSES, self._farthest)
+            return journal.claim_due(session, _BATCH, PAUSES, OWED_PAUSES, self._farthest)
 
     def _make_all_due(self) -> None:
         with told_apart(), Session(self._engine) as session, session.begin():

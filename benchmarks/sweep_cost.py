@@ -196,7 +196,7 @@ class History:
 
     def _claim(self) -> None:
         with Session(self.engine) as session:
-            assert len(journal.claim_due(session, 50, (0.5,), _FAR)) == 50
+            assert len(journal.claim_due(session, 50, (0.5,), (0.5,), _FAR)) == 50
             session.rollback()
 
     def _idle_sweep(self) -> None:

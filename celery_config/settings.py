@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from atomic_commit import Limits
 from atomic_commit.names import Installation
 from celery_config.queues import declared_queues
 
@@ -16,6 +17,9 @@ from celery_config.queues import declared_queues
 #: branch may take (statements are bounded by statement_timeout), short enough that a killed worker's messages come
 #: back soon.
 VISIBILITY_TIMEOUT = 60
+
+#: Seconds for which a result is kept after the deadline of its transaction.
+KEPT_AFTER_DEADLINE = 300.0
 
 
 def settings(installation: Installation, service: str, broker_url: str, result_backend_url: str) -> dict[str, Any]:
@@ -28,6 +32,9 @@ def settings(installation: Installation, service: str, broker_url: str, result_b
         **_SERIALIZATION,
         **_DELIVERY,
         **_RESULTS,
+        # A result is evidence for as long as its transaction is undecided. What people look at later stands in the
+        # journal and in Flower; a day's results would need more memory than all else in that server.
+        "result_expires": Limits.from_environment().deadline + KEPT_AFTER_DEADLINE,
         **_WORKER,
         **_apart_from_strangers(installation),
         "broker_transport_options": _transport_options(installation, service, broker_url),
@@ -76,8 +83,6 @@ _DELIVERY = {
 }
 
 _RESULTS = {
-    # A result is evidence for as long as a transaction is undecided (its deadline), and of interest to people a while.
-    "result_expires": 24 * 3600,
     "result_persistent": True,
     # Each is tried four times by redis-py.
     "redis_socket_connect_timeout": 1.0,

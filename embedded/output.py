@@ -8,29 +8,32 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 Log = Callable[[str, str], None]
 """Takes the name of a process and one line that it said."""
 
 KEPT_LINES = 2000
+LARGEST = 32 * 1024 * 1024
+"""Bytes of a file; a process has two."""
 
 
 class Output:
     """The lines of one process, over all its runs.
 
-    The file of the shop's previous start is kept beside the new one as `<name>.previous.log`.
+    The file of the shop's previous start, or of the time before the present one had grown to `largest` bytes, is kept
+    beside it as `<name>.previous.log`.
     """
 
-    def __init__(self, name: str, folder: Path, pass_on: Log | None) -> None:
+    def __init__(self, name: str, folder: Path, pass_on: Log | None, largest: int = LARGEST) -> None:
         self.name = name
         self.path = folder / f"{name}.log"
+        self._previous, self._largest = folder / f"{name}.previous.log", largest
         self._recent: deque[str] = deque(maxlen=KEPT_LINES)
         self._pass_on = pass_on
         self._lock = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            os.replace(self.path, folder / f"{name}.previous.log")
-        self._file = self.path.open("w", encoding="utf-8", buffering=1)
+        self._file = self._new_file()
 
     def add(self, line: str) -> None:
         """Take one line.
@@ -39,10 +42,18 @@ class Output:
         """
         with self._lock, contextlib.suppress(OSError, ValueError):  # disk full; file closed by the stop
             self._recent.append(line)
+            if self._file.tell() > self._largest:
+                self._file.close()
+                self._file = self._new_file()
             self._file.write(line + "\n")
         if self._pass_on:
             with contextlib.suppress(OSError, ValueError):  # a terminal that has gone
                 self._pass_on(self.name, line)
+
+    def _new_file(self) -> TextIO:
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(self.path, self._previous)
+        return self.path.open("w", encoding="utf-8", buffering=1)
 
     def text(self) -> str:
         """The most recent lines, each with its line end."""

@@ -16,6 +16,7 @@ from atomic_commit import AtomicCommit, Branches, Conflict, Limits, Lost, Transa
 from atomic_commit.database import engine_options
 from celery_config import create_celery
 from celery_config.installation import installation
+from celery_config.queues import SERVICES
 from http_api import admission
 from http_api.app import install
 from http_api.health import NotReady
@@ -61,6 +62,7 @@ def assemble(
         kinds=kinds,
         branches=branches,
         limits=limits,
+        coordinators=SERVICES,
     )
     app.extensions["celery"], app.extensions["atomic_commit"] = celery, atomic
     api = install(app, title=f"{service.capitalize()} service", checks=_checks(atomic, engine))

@@ -28,8 +28,10 @@ from atomic_commit.journal.forming import (
 from atomic_commit.journal.pinning import forget_database, pin_database, pinned_databases
 from atomic_commit.journal.recovering import (
     bring_forward,
+    bring_owed_forward,
     claim_due,
     make_all_due,
+    put_back,
     record_error,
     record_quarantine,
     release,
@@ -41,6 +43,7 @@ from atomic_commit.journal.turns import TURNS
 __all__ = [
     "TURNS",
     "bring_forward",
+    "bring_owed_forward",
     "claim_due",
     "claim_waiting",
     "forget_database",
@@ -55,6 +58,7 @@ __all__ = [
     "pin_database",
     "pinned_databases",
     "put_aside_kind",
+    "put_back",
     "record_decision",
     "record_error",
     "record_outcomes",

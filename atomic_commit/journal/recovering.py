@@ -10,31 +10,38 @@ import sqlalchemy as sa
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from atomic_commit.journal.terms import NOW, PROGRESS, changed, in_seconds
+from atomic_commit.journal.terms import NOW, OWED, PROGRESS, changed, in_seconds
 from atomic_commit.records import State, of_attempt
+from atomic_commit.schema import transaction_branches as branches_table
 from atomic_commit.schema import transactions as table
 
 
-def claim_due(session: Session, limit: int, pauses: Sequence[float], farthest: float) -> list[tuple[UUID, float]]:
+def claim_due(
+    session: Session, limit: int, pauses: Sequence[float], owed_pauses: Sequence[float], farthest: float
+) -> list[tuple[UUID, float]]:
     """Claim transactions that are due for a look: (id, seconds overdue), longest overdue first.
 
-    Each claimed one is put off, further with every look (`pauses[looks]` seconds, the last for all further ones), so
-    that two recoverers never hold the same one, one that can't be settled does not crowd out the rest, and a
-    recoverer that dies in the middle has lost nothing.
+    Each claimed one is put off, further with every look (`pauses[looks]` seconds, the last for all further ones;
+    `owed_pauses` where there is nothing left but to tell participants), so that two recoverers never hold the same one,
+    one that can't be settled does not crowd out the rest, and a recoverer that dies in the middle has lost nothing.
 
-    `farthest`: nothing is ever put off by more seconds. What seems to be was, by a clock that has since been moved
-    back, and is due as well.
+    `farthest`: nothing is put off by more seconds than that, or than twice its last pause. What seems to be was, by a
+    clock that has since been moved back, and is due as well.
     """
+    last_pause = sa.case((table.c.looks > 0, _pause(table.c.looks - 1, pauses, owed_pauses)), else_=0.0)
+    moved_back = sa.and_(
+        table.c.next_look_at > in_seconds(farthest),
+        table.c.next_look_at > in_seconds(2 * sa.cast(last_pause, sa.Float)),
+    )
     due = (
         select(table.c.id, func.extract("epoch", NOW - table.c.next_look_at).label("overdue"))
-        .where(sa.or_(table.c.next_look_at <= func.now(), table.c.next_look_at > in_seconds(farthest)))
+        .where(sa.or_(table.c.next_look_at <= func.now(), moved_back))
         .order_by(table.c.next_look_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
         .cte("due")
     )
-    steps = sa.case(dict(enumerate(pauses)), value=table.c.looks, else_=pauses[-1])
-    put_off = NOW + sa.func.make_interval(0, 0, 0, 0, 0, 0, sa.cast(steps, sa.Float))
+    put_off = in_seconds(sa.cast(_pause(table.c.looks, pauses, owed_pauses), sa.Float))
     listening = sa.and_(table.c.state == State.PREPARING, table.c.dispatched, table.c.patience_until > NOW)
     claimed = session.execute(
         update(table)
@@ -47,6 +54,38 @@ def claim_due(session: Session, limit: int, pauses: Sequence[float], farthest: f
         .returning(table.c.id, due.c.overdue)
     )
     return [(row.id, float(row.overdue)) for row in claimed]
+
+
+def _pause(looks: Any, pauses: Sequence[float], owed_pauses: Sequence[float]) -> Any:
+    """Seconds until the next look after so many."""
+    only_owes = sa.or_(table.c.state != State.PREPARING, table.c.waits_until.is_not(None))
+    return sa.case(
+        (only_owes, sa.case(dict(enumerate(owed_pauses)), value=looks, else_=owed_pauses[-1])),
+        else_=sa.case(dict(enumerate(pauses)), value=looks, else_=pauses[-1]),
+    )
+
+
+def put_back(session: Session, transactions: Collection[UUID], pause: float) -> None:
+    """Take back the last look at these, which told nobody anything: they are due again in `pause` seconds."""
+    session.execute(
+        update(table)
+        .where(table.c.id.in_(transactions), table.c.next_look_at.is_not(None))
+        .values(
+            next_look_at=func.least(table.c.next_look_at, in_seconds(pause)), looks=func.greatest(table.c.looks - 1, 0)
+        )
+    )
+
+
+def bring_owed_forward(session: Session, service: str) -> int:
+    """Everything that this participant owes an answer for is due now, and told often again. Returns how many
+    transactions that is."""
+    owes = sa.exists(
+        select(1).where(
+            branches_table.c.transaction_id == table.c.id, branches_table.c.name.startswith(f"{service}."), *OWED
+        )
+    )
+    statement = update(table).where(table.c.next_look_at > NOW, owes).values(next_look_at=NOW, looks=0)
+    return len(changed(session, statement))
 
 
 def make_all_due(session: Session) -> None:

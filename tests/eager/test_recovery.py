@@ -80,7 +80,7 @@ def test_two_sweepers_never_hold_the_same_transaction(shop: Shop, removal: Trans
     grace = shop.add_user("Grace")
     shop.time_passes(2)
     with Session(shop.engines["users"]) as first:
-        claimed = [transaction for transaction, _ in journal.claim_due(first, 50, (1.0,), 60.0)]
+        claimed = [transaction for transaction, _ in journal.claim_due(first, 50, (1.0,), (1.0,), 60.0)]
         assert claimed == [removal.id]
         assert shop.sweep() == 0
         other = shop.begin("users", "remove_user", user_id=grace)
@@ -94,7 +94,7 @@ def test_two_sweepers_never_hold_the_same_transaction(shop: Shop, removal: Trans
 def test_a_sweeper_that_dies_with_its_claim_loses_nothing(shop: Shop, removal: TransactionRecord) -> None:
     shop.time_passes(2)
     with Session(shop.engines["users"]) as dying:
-        journal.claim_due(dying, 50, (0.5,), 60.0)
+        journal.claim_due(dying, 50, (0.5,), (0.5,), 60.0)
         dying.commit()
     shop.recover()
     assert state_of(shop, removal)[0] == "committed"

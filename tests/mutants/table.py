@@ -24,10 +24,20 @@ from __future__ import annotations
 
 from .answers import ANSWERS
 from .installations import INSTALLATIONS
+from .pile import PILE
 from .quiet import QUIET
 from .sharing import SHARING
 from .standing_in_line import STANDING_IN_LINE
 from .steps import STEPS
 from .trouble import TROUBLE
 
-MUTANTS = (*STEPS, *INSTALLATIONS, *QUIET, *STANDING_IN_LINE, *SHARING, *TROUBLE, *ANSWERS)
+MUTANTS = (  # one a line
+    *STEPS,
+    *INSTALLATIONS,
+    *ANSWERS,
+    *PILE,
+    *QUIET,
+    *STANDING_IN_LINE,
+    *SHARING,
+    *TROUBLE,
+)
