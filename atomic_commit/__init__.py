@@ -16,6 +16,7 @@ the coordinator's own change as last resource. To be read in this order:
 ``recovery``     the sweep that finishes whatever messages have not
 ``retention``    removes what nobody can need any more
 ``journal``      writes the rows behind it, ``records`` reads them, ``schema`` their tables
+``other_releases`` reads messages of a release that is being replaced
 ``messages``     what is sent, ``watch`` how a request waits, ``notices`` how it is told
 ``limits``, ``errors``, ``database``: time limits, what can go wrong, connection settings
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-from atomic_commit.errors import Conflict, Lost, is_conflict, is_lost
+from atomic_commit.errors import Conflict, Defect, Lost, is_conflict, is_defect, is_lost
 from atomic_commit.hung import bound_waits
 from atomic_commit.limits import Limits
 
@@ -135,6 +135,17 @@ def told_apart(*, also_conflicts: bool = True) -> Iterator[None]:
             raise Lost(words) from error
         if also_conflicts and is_conflict(error):
             raise Conflict(words) from error
+        raise
+
+
+@contextmanager
+def defects_named() -> Iterator[None]:
+    """Turn a database's error that no new attempt heals into a Defect, so that who reads it elsewhere knows as much."""
+    try:
+        yield
+    except DBAPIError as error:
+        if is_defect(error):
+            raise Defect(type(error.orig).__name__, str(error)) from error
         raise
 
 

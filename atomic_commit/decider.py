@@ -18,12 +18,12 @@ from sqlalchemy.orm import Session
 from atomic_commit import journal, records
 from atomic_commit.database import autocommit, told_apart
 from atomic_commit.declare import TransactionKind, Values
-from atomic_commit.errors import AtomicCommitError, Impossible, is_lost
+from atomic_commit.errors import AtomicCommitError, Impossible, Lost, is_lost
 from atomic_commit.known_databases import KnownDatabases
 from atomic_commit.limits import Limits
 from atomic_commit.messages import Messages
 from atomic_commit.names import service_of
-from atomic_commit.participant import HandedOn
+from atomic_commit.participant import HandedOn, read_handed_on
 from atomic_commit.points import reach
 from atomic_commit.records import Attempt, Outcome, State, TransactionRecord
 from atomic_commit.votes import (
@@ -76,7 +76,7 @@ class Decider:
                 raise Impossible(f"transaction {leader} is not in this journal")
         if attempt is None or not attempt.branches:
             return None
-        ballots = [self._counted(ballot) for ballot in self._messages.ballots(attempt, handed_on)]
+        ballots = [self._counted(attempt, ballot) for ballot in self._messages.ballots(attempt, handed_on)]
         decisions = self._decisions(attempt, ballots)
         if Decision.COMMIT in decisions.values():
             won, no = self._commit(attempt, ballots, decisions, handed_on)
@@ -96,11 +96,11 @@ class Decider:
 
     # ---- what the votes mean
 
-    def _counted(self, ballot: Ballot) -> Ballot:
-        """A yes from a database that is not the participant's is worth nothing."""
+    def _counted(self, attempt: Attempt, ballot: Ballot) -> Ballot:
+        """A yes from a database that is not the participant's is worth nothing; a defect is final for who is alone."""
         if ballot.database and not self._databases.accepts(service_of(ballot.branch), ballot.database):
             return silent_ballot(ballot.branch, ballot.status)
-        return ballot
+        return ballot.beside_others() if attempt.shared else ballot
 
     def _decisions(self, attempt: Attempt, ballots: Sequence[Ballot]) -> dict[UUID, Decision]:
         """What the votes mean for each member: the same for all, but where single ones have said no."""
@@ -140,25 +140,36 @@ class Decider:
                     results = _changed(session, kind, going, self._values(attempt, handed_on))
             except Exception as error:
                 session.rollback()
-                log.warning("%s %s: local change failed: %s: %s", kind.name, attempt, type(error).__name__, error)
-                no = no_ballot(f"{self._messages.service}.{kind.name}", error)
-                # Of several it is not known whose no it is: each goes again, alone.
-                return False, replace(no, cause=Cause.FAILED) if attempt.shared else no
+                return False, self._own_no(attempt, error)
             journal.record_results(session, results)
             self._leave_out(session, attempt, ballots, dropped, given_up=False)
             journal.record_outcomes(session, attempt.leader, attempt.number, Outcome.COMMIT, ballots)
             reach("decide.before_commit", session)
-            session.commit()
+            try:
+                with told_apart():
+                    session.commit()
+            except Lost:
+                raise
+            except Exception as error:  # answered, so it has not happened: a deferred constraint, for example
+                session.rollback()
+                return False, self._own_no(attempt, error)
         reach("decide.after_commit")
         log.info("%s %s: committed", kind.name, attempt)
         return True, None
+
+    def _own_no(self, attempt: Attempt, error: Exception) -> Ballot:
+        """The no of the coordinator's own change."""
+        log.warning("%s %s: local change failed: %s: %s", attempt.kind, attempt, type(error).__name__, error)
+        no = no_ballot(f"{self._messages.service}.{attempt.kind}", error)
+        # Of several it is not known whose no it is: each goes again, alone.
+        return replace(no, cause=Cause.FAILED) if attempt.shared else no
 
     def _values(self, attempt: Attempt, handed_on: HandedOn | None) -> Mapping[str, Values]:
         """What begin and the branches returned: from the chain, else from the last branch's stored result."""
         last = handed_on or self._messages.result_of(self._messages.gid(attempt.branches[-1]))
         if last is None:
             raise AtomicCommitError("the votes say yes but the last branch's result has gone")
-        return last["members"]
+        return read_handed_on(last)["members"]
 
     # ---- give up
 

@@ -10,6 +10,8 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from atomic_commit.errors import Conflict
+
 #: Plain JSON values by name; what travels from begin through the branches to commit.
 Values = dict[str, Any]
 
@@ -89,7 +91,8 @@ class BranchDeclaration:
     def _taken(self, values: Mapping[str, Any]) -> Values:
         missing = [name for name in self.takes if name not in values]
         if missing:
-            raise TypeError(f"{self.name} needs the values {missing}, which neither begin nor an earlier branch gave")
+            # Another release has begun it, or run an earlier branch, and gave other values: it is tried again.
+            raise Conflict(f"{self.name} needs the values {missing}, which neither begin nor an earlier branch gave")
         return {name: values[name] for name in self.takes}
 
 

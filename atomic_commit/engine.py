@@ -19,8 +19,16 @@ from atomic_commit.identity import Identity
 from atomic_commit.known_databases import KnownDatabases
 from atomic_commit.limits import Limits
 from atomic_commit.messages import Messages
-from atomic_commit.names import Gid, Installation, service_of
-from atomic_commit.participant import Answer, HandedOn, Participant
+from atomic_commit.names import Installation, service_of
+from atomic_commit.other_releases import (
+    read,
+    read_gid,
+    read_id,
+    read_members,
+    read_number,
+    reading_any_release,
+)
+from atomic_commit.participant import Answer, HandedOn, Participant, read_handed_on
 from atomic_commit.records import IdempotencyKey, Outcome, State, TransactionRecord
 from atomic_commit.recovery import Sweeper
 from atomic_commit.watch import DecisionWatch
@@ -104,38 +112,41 @@ class AtomicCommit:
             self._register_branch(celery, branch)
 
         def commit(gid: str, database: str | None) -> Answered:
-            return self._answered(self.participant.commit(Gid.parse(gid), database))
+            return self._answered(self.participant.commit(read_gid(gid), database))
 
         def rollback(gid: str, database: str | None) -> Answered:
-            return self._answered(self.participant.rollback(Gid.parse(gid), database))
+            return self._answered(self.participant.rollback(read_gid(gid), database))
 
         self._register_outcome_task(celery, "commit", commit)
         self._register_outcome_task(celery, "rollback", rollback)
 
     def _register_branch(self, celery: Celery, branch: BranchDeclaration) -> None:
         def run(handed_on: HandedOn, gid: str, database: str | None) -> HandedOn:
-            return self.participant.prepare(Gid.parse(gid), branch, handed_on, database)
+            return self.participant.prepare(read_gid(gid), branch, read_handed_on(handed_on), database)
 
         run.__doc__ = branch.function.__doc__
         name = self.installation.branch_task(branch.name)
-        celery.task(run, name=name, throws=_EXPECTED, resultrepr_maxsize=_SHORT, shared=False)
+        body = reading_any_release(run)
+        celery.task(body, name=name, throws=_EXPECTED, resultrepr_maxsize=_SHORT, shared=False)
 
     def _register_coordinator(self, celery: Celery) -> None:
         def decide(handed_on: HandedOn, transaction: str, attempt: int) -> str:
+            leader, number, handed_on = read_id(transaction), read_number(attempt), read_handed_on(handed_on)
             with told_apart():
-                if self.coordinator.decide(UUID(transaction), attempt, handed_on) is Outcome.COMMIT:
+                if self.coordinator.decide(leader, number, handed_on) is Outcome.COMMIT:
                     return str(State.COMMITTED)
-                return str(self.coordinator.read(UUID(transaction)).state)
+                return str(self.coordinator.read(leader).state)
 
         def review(transaction: str, attempt: int) -> None:
+            leader, number = read_id(transaction), read_number(attempt)
             with told_apart():
-                self.coordinator.decide(UUID(transaction), attempt)
+                self.coordinator.decide(leader, number)
 
         def acknowledge(answered: Answered, gid: str) -> None:
-            which = Gid.parse(gid)
+            which, said = read_gid(gid), read_members(answered, frozenset(Answered.__annotations__))
+            answer = read(lambda: Answer(said["answer"]))
             with told_apart():
-                if self.coordinator.databases.accepts(service_of(which.branch), answered["database"]):
-                    answer = Answer(answered["answer"])
+                if self.coordinator.databases.accepts(service_of(which.branch), said["database"]):
                     self.coordinator.acknowledge(which.transaction, which.attempt, which.branch, answer)
 
         def awake(service: str) -> None:
@@ -144,7 +155,7 @@ class AtomicCommit:
 
         # decide keeps its result: its AsyncResult is the chain's.
         celery.task(
-            decide,
+            reading_any_release(decide),
             name=self.installation.task(self.service, "decide"),
             throws=_EXPECTED,
             resultrepr_maxsize=_SHORT,
@@ -159,7 +170,7 @@ class AtomicCommit:
 
     def _register_outcome_task(self, celery: Celery, verb: str, function: Any) -> None:
         celery.task(
-            function,
+            reading_any_release(function),
             name=self.installation.task(self.service, verb),
             ignore_result=True,  # the rows are the result
             throws=_EXPECTED,

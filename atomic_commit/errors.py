@@ -16,6 +16,25 @@ _CONFLICTS = ("40001", "40P01", "55P03", "57014", "53")
 #: (25006): another server is the primary now, or is going to be.
 _LOST = ("57P", "08", "25006")
 
+#: SQLSTATEs of what fails again however often it is tried, while rows, tables and program are what they are:
+#: a feature that there is not (0A: PREPARE after NOTIFY), data that don't fit (21, 22, 44), constraints, also deferred
+#: ones (23), a trigger or function that raises (27, 2F, 38, 39, P0), statements that don't fit the schema (3D, 3F, 42),
+#: and program limits (54). Not here, because it may pass: what the server or its disk suffers from (58, XX), and what a
+#: pooler may cause (25, 26, 34).
+_DEFECTS = ("0A", "21", "22", "23", "27", "2F", "38", "39", "3D", "3F", "42", "44", "54", "P0")
+
+#: Python's errors that speak of the program and its values, not of the world around it.
+_PROGRAM_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NameError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+)
+
 #: Where the errors of brokers and result backends come from.
 _TRANSPORTS = ("kombu", "redis", "amqp")
 
@@ -58,6 +77,22 @@ class Conflict(AtomicCommitError):
 
 class WrongDatabase(Conflict):
     """This is not the database that is meant: another service's, another installation's, or one that replaced it."""
+
+
+class Defect(AtomicCommitError):
+    """The work can't succeed, however often it is tried: the program, the tables or the values are at fault. A person
+    has to look.
+
+    ``name`` is the kind of error, ``words`` what it said. Both are plain strings in ``args``, so that they pass through
+    Celery's JSON result backend, which a database's error does not.
+    """
+
+    def __init__(self, name: str, words: str) -> None:
+        super().__init__(name, words)
+        self.name, self.words = name, words
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.words}"
 
 
 class Fenced(AtomicCommitError):
@@ -112,6 +147,13 @@ def sqlstate(error: BaseException) -> str | None:
 def is_conflict(error: BaseException) -> bool:
     """Whether `error` says that waiting and trying again may help."""
     return isinstance(error, Conflict | PoolTimeout) or (sqlstate(error) or "").startswith(_CONFLICTS)
+
+
+def is_defect(error: BaseException) -> bool:
+    """Whether `error` says that waiting and trying again can't help."""
+    if isinstance(error, DBAPIError):
+        return (sqlstate(error) or "").startswith(_DEFECTS)
+    return isinstance(error, (Defect, *_PROGRAM_ERRORS)) and not is_transport_error(error)
 
 
 def is_transport_error(error: object) -> bool:

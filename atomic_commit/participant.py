@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import psycopg2.extensions
 from sqlalchemy import Connection, Engine, text
@@ -23,7 +23,7 @@ from sqlalchemy.event import listen
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, SessionTransaction
 
-from atomic_commit.database import autocommit, run_outside_transaction, told_apart
+from atomic_commit.database import autocommit, defects_named, run_outside_transaction, told_apart
 from atomic_commit.declare import BranchDeclaration, Values
 from atomic_commit.errors import (
     LOCK_NOT_AVAILABLE,
@@ -41,6 +41,7 @@ from atomic_commit.identity import OWN_DATABASE, Identity
 from atomic_commit.limits import Limits
 from atomic_commit.members import run_members
 from atomic_commit.names import Gid
+from atomic_commit.other_releases import read_members
 from atomic_commit.points import reach
 from atomic_commit.votes import Ballot, Cause, no_ballot
 
@@ -78,6 +79,15 @@ class HandedOn(TypedDict):
     dropped: dict[str, dict[str, Any]]
 
 
+def read_handed_on(value: object) -> HandedOn:
+    """What the link before has handed on. Raises Conflict where another release has."""
+    found = read_members(value, frozenset(HandedOn.__annotations__))
+    for member in found.values():
+        if not isinstance(member, dict):
+            raise Conflict("what was handed on was written by another release, which is being replaced")
+    return cast(HandedOn, found)
+
+
 class Answer(StrEnum):
     """What a participant answers to an outcome."""
 
@@ -107,10 +117,10 @@ class Participant:
 
         `meant_for`: the id of the database for which the message is meant, if its sender knows it.
 
-        Raises Refused, Conflict, Fenced, Lost, or what the function raised; MembersSaidNo where several transactions
-        share the attempt and some can't be left out. Whatever it raises, a prepared transaction may exist (a connection
-        can break after the server prepared): the coordinator rolls back every branch after every no, and the sweep
-        repeats that until it is answered.
+        Raises Refused, Conflict, Fenced, Lost, Defect, or what the function raised; MembersSaidNo where several
+        transactions share the attempt and some can't be left out. Whatever it raises, a prepared transaction may exist
+        (a connection can break after the server prepared): the coordinator rolls back every branch after every no, and
+        the sweep repeats that until it is answered.
         """
         with told_apart(), _own_transaction(self._autocommit) as session:
             reach("prepare.before_branch_row", session)
@@ -120,16 +130,17 @@ class Participant:
                 return self._duplicate(gid, error)
             database = self._identity.assert_own(found, meant_for)
             reach("prepare.after_branch_row", session)
-            members = _members(handed_on)
-            session.info["branch_runs"] = True
-            added, noes = run_members(session, branch, members)
-            session.info["branch_runs"] = False
-            session.flush()
-            reach("prepare.after_function", session)
-            # Nobody can be left out of what an earlier branch has prepared for all.
-            goes_on = bool(added) and not (noes and handed_on["prepared"])
-            if goes_on:
-                _prepare_transaction(session, gid)
+            members = handed_on["members"]
+            with defects_named():
+                session.info["branch_runs"] = True
+                added, noes = run_members(session, branch, members)
+                session.info["branch_runs"] = False
+                session.flush()
+                reach("prepare.after_function", session)
+                # Nobody can be left out of what an earlier branch has prepared for all.
+                goes_on = bool(added) and not (noes and handed_on["prepared"])
+                if goes_on:
+                    _prepare_transaction(session, gid)
         if not goes_on:
             raise MembersSaidNo({member: self._by_itself(branch, members[member], no) for member, no in noes.items()})
         reach("prepare.after_prepare")
@@ -313,12 +324,6 @@ def _prepare_transaction(session: Session, gid: Gid) -> None:
         raise Impossible(
             f"{gid}: PREPARE TRANSACTION was answered with {cursor.statusmessage}; the branch hid a database error"
         )
-
-
-def _members(handed_on: HandedOn) -> dict[str, Values]:
-    if "members" not in handed_on:
-        raise Conflict("the message was sent by another release, which is being replaced")
-    return handed_on["members"]
 
 
 def _key(gid: Gid) -> dict[str, Any]:

@@ -20,6 +20,9 @@ from sqlalchemy.orm import Session
 from atomic_commit.schema import transaction_branches as branches_table
 from atomic_commit.schema import transactions as table
 
+#: How the ``error`` of a transaction begins whose words are for operators only.
+UNEXPECTED = "unexpected: "
+
 
 class State(StrEnum):
     """How far the decision is. It changes once."""
@@ -254,6 +257,13 @@ def not_settled(
     old_enough = table.c.created_at <= func.now() - func.make_interval(0, 0, 0, 0, 0, 0, older_than)
     statement = select(table).where(table.c.settled_at.is_(None), old_enough, *conditions)
     return read_all(session, with_time(statement.order_by(table.c.created_at, table.c.id).limit(limit)))
+
+
+def aborted_for(session: Session, causes: Sequence[str], *, limit: int) -> list[TransactionRecord]:
+    """What was aborted for one of these causes, the newest first."""
+    conditions = table.c.state == State.ABORTED, table.c.cause["cause"].as_string().in_(causes)
+    statement = select(table).where(*conditions).order_by(table.c.created_at.desc(), table.c.id.desc())
+    return read_all(session, with_time(statement.limit(limit)))
 
 
 def decided_among(session: Session, ids: Sequence[UUID]) -> list[TransactionRecord]:

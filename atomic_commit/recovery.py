@@ -24,6 +24,7 @@ from atomic_commit.database import told_apart
 from atomic_commit.errors import Conflict, Impossible, Lost
 from atomic_commit.limits import Limits
 from atomic_commit.points import reach
+from atomic_commit.records import UNEXPECTED
 from atomic_commit.retention import remove_old
 
 log = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ class Sweeper:
             self._put_aside(transaction, str(error))
         except Exception as error:
             log.exception("transaction %s can't be recovered for now", transaction)
-            self._record_failure(transaction, f"{type(error).__name__}: {error}")
+            self._record_failure(transaction, f"{UNEXPECTED}{type(error).__name__}: {error}")
         return True
 
     def _put_back(self, transactions: Sequence[UUID]) -> None:

@@ -14,7 +14,9 @@ FAILURE with Refused                      no      refused     a business rule sa
                                                               prepared: every no is rolled back everywhere
 FAILURE with Conflict                     no      conflict    somebody was in the way; try again
 FAILURE with Lost, or the broker away     no      lost        a connection broke; it may be prepared or not
-FAILURE with anything else                no      failed      a fault; tried again a few times
+FAILURE with what can't succeed           no      defect      the program, the tables or the values are at
+                                                              fault (``errors.is_defect``); final
+FAILURE with anything else                no      failed      a fault that may pass; tried again a few times
 FAILURE with MembersSaidNo                no      each its    of the transactions that share the attempt, these
                                                   own         said no; for the others it is ``beside``
 REVOKED                                   no      revoked     an operator said no; final
@@ -26,23 +28,25 @@ The decision table, first row that fits:
 ====================================  ==========================================================
 votes of the attempt                  decision
 ====================================  ==========================================================
-a no, refused or revoked              ABORT
+a no, refused, revoked or a defect    ABORT
 yes from every branch                 COMMIT (also after the deadline: a yes is a yes)
 a no, failed, and attempts used up    ABORT
 any other no                          RETRY, or ABORT after the deadline
 silence within the patience           WAIT
 silence after it                      RETRY, or ABORT after the deadline
 ====================================  ==========================================================
+
+Of an attempt that is shared, a defect counts as failed: others were beside. It is final when it is met alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from atomic_commit.errors import Conflict, Lost, MembersSaidNo, Refused, is_transport_error
+from atomic_commit.errors import Conflict, Defect, Lost, MembersSaidNo, Refused, is_defect, is_transport_error
 from atomic_commit.names import Gid
 
 
@@ -62,9 +66,19 @@ class Cause(StrEnum):
     CONFLICT = "conflict"
     LOST = "lost"
     FAILED = "failed"
+    DEFECT = "defect"
     SILENCE = "silence"
     #: nothing is wrong with this transaction; another one of the attempt said no
     BESIDE = "beside"
+
+
+_CAUSES = frozenset(map(str, Cause))
+
+#: What no new attempt would change.
+FINAL = frozenset({Cause.REFUSED, Cause.REVOKED, Cause.DEFECT})
+
+#: Characters of an unexpected error that are kept; the whole of it is in the log.
+_LONGEST_WORDS = 2000
 
 
 class Decision(StrEnum):
@@ -96,8 +110,17 @@ class Ballot:
         """What this ballot means to one member of the attempt: its own no, or what all the others said."""
         return next((ballot for member, ballot in self.members if member == transaction), self)
 
+    def beside_others(self) -> Ballot:
+        """What it means to those who share an attempt: a defect may be anybody's among them, and is to be met again by
+        each of them alone before it is final."""
+        return replace(
+            self,
+            cause=Cause.FAILED if self.cause is Cause.DEFECT else self.cause,
+            members=tuple((member, ballot.beside_others()) for member, ballot in self.members),
+        )
+
     def as_cause(self) -> dict[str, Any]:
-        """What the journal keeps and the client is told about the branch that prevented the commit."""
+        """What the journal keeps about the branch that prevented the commit. Not all of it is for clients."""
         return {
             "branch": self.branch,
             "cause": str(self.cause or Cause.SILENCE),
@@ -147,13 +170,16 @@ def no_ballot(branch: str, error: object, status: str = "FAILURE") -> Ballot:
         return Ballot(branch, Vote.NO, status, Cause.CONFLICT, "conflict", str(error))
     if isinstance(error, Lost) or is_transport_error(error):
         return Ballot(branch, Vote.NO, status, Cause.LOST, "lost", str(error))
-    return Ballot(branch, Vote.NO, status, Cause.FAILED, type(error).__name__, str(error)[:500])
+    defect = isinstance(error, BaseException) and is_defect(error)
+    name = error.name if isinstance(error, Defect) else type(error).__name__
+    words = error.words if isinstance(error, Defect) else str(error)
+    return Ballot(branch, Vote.NO, status, Cause.DEFECT if defect else Cause.FAILED, name, words[:_LONGEST_WORDS])
 
 
 def decision_of(ballots: Sequence[Ballot], situation: Situation) -> Decision:
     """What the votes of one attempt amount to (see the decision table)."""
     noes = [ballot for ballot in ballots if ballot.vote is Vote.NO]
-    if any(ballot.cause in (Cause.REFUSED, Cause.REVOKED) for ballot in noes):
+    if any(ballot.cause in FINAL for ballot in noes):
         return Decision.ABORT
     if ballots and all(ballot.vote is Vote.YES for ballot in ballots):
         return Decision.COMMIT
@@ -180,7 +206,7 @@ def deciding_ballot(ballots: Sequence[Ballot]) -> Ballot | None:
 
     First in branch order: Celery copies a failing link's exception to the links behind it.
     """
-    final = [b for b in ballots if b.cause in (Cause.REFUSED, Cause.REVOKED)]
+    final = [b for b in ballots if b.cause in FINAL]
     noes = [b for b in ballots if b.vote is Vote.NO]
     silent = [b for b in ballots if b.vote is Vote.SILENT]
     return next(iter(final + noes + silent), None)
@@ -200,6 +226,7 @@ def _noes(branch: str, said: Mapping[str, Mapping[str, Any]] | None, status: str
 
 
 def _no_from(branch: str, words: Mapping[str, Any], status: str) -> Ballot:
-    cause = Cause(words.get("cause") or Cause.FAILED)
+    said = words.get("cause") or Cause.FAILED
+    cause = Cause(said) if said in _CAUSES else Cause.CONFLICT  # of another release: tried again
     branch = words.get("branch") or branch
     return Ballot(branch, Vote.NO, status, cause, words.get("reason"), words.get("detail"), words.get("field"))

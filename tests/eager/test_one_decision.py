@@ -211,12 +211,17 @@ def test_the_right_to_publish_a_new_attempt_cannot_be_claimed_while_an_old_branc
 
 @contextmanager
 def orders_that_nobody_can_insert(shop: Shop) -> Iterator[None]:
-    """A defect of the orders service: its table refuses every new order."""
-    shop.query("orders", "ALTER TABLE orders ADD CONSTRAINT closed CHECK (false) NOT VALID")
+    """Something is wrong with the orders service that may pass: the disk beneath its table."""
+    shop.query(
+        "orders",
+        "CREATE FUNCTION closed() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'could not write' USING ERRCODE = 'io_error'; END $$;"
+        "CREATE TRIGGER closed BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION closed()",
+    )
     try:
         yield
     finally:
-        shop.query("orders", "ALTER TABLE orders DROP CONSTRAINT closed")
+        shop.query("orders", "DROP FUNCTION closed CASCADE")
 
 
 def test_a_local_change_that_keeps_failing_aborts_after_its_attempts(shop: Shop, user: int, teapot: int) -> None:

@@ -74,7 +74,7 @@ def an_unknown_kind(scene: Scene) -> Poisoned:
 def values_that_nobody_can_use(scene: Scene) -> Poisoned:
     """The first branch fails with them, which is a no; and then the abort does, which may not be."""
     removal = scene.begin()
-    scene.shop.query("users", """UPDATE transactions SET "values" = '{"user": "Ada"}'""")
+    scene.shop.query("users", """UPDATE transactions SET "values" = '{"user_id": "Ada"}'""")
 
     def repair() -> None:
         scene.shop.query("users", """UPDATE transactions SET "values" = CAST(:v AS json)""", v=f'{{"user_id": {user}}}')

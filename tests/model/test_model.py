@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from atomic_commit.errors import Conflict, Fenced, Impossible, Lost, Missing, Refused
+from atomic_commit.errors import Conflict, Defect, Fenced, Impossible, Lost, Missing, Refused
 from atomic_commit.votes import ballot_of
 
 from .engine_votes import all_decisions, ballot, gid
@@ -83,6 +83,7 @@ def test_what_counted_faults_reach_is_reached_by_any_number_of_them(attempts: in
         ("FAILURE", Missing("unknown_user", "There is none."), "refused"),
         ("FAILURE", Refused("no_room", "It is full."), "refused"),
         ("REVOKED", None, "refused"),
+        ("FAILURE", Defect("ForeignKeyViolation", "no"), "refused"),
         ("FAILURE", Conflict("locked"), "again"),
         ("FAILURE", Lost("connection gone"), "again"),
         ("FAILURE", Fenced("over"), "again"),

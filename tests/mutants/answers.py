@@ -5,6 +5,9 @@ from __future__ import annotations
 from .mutant import Mutant
 
 _TRUE = "eager/test_true_answers.py::"
+_RELEASES = "eager/test_other_releases.py::"
+_DEFECTS = "eager/test_defects.py::"
+_ONCE = _DEFECTS + "test_what_cannot_succeed_is_a_500_with_its_transaction_after_one_attempt"
 
 ANSWERS = (
     # ---- whether it was accepted
@@ -86,5 +89,112 @@ ANSWERS = (
         " or is_lost(error):",
         ":",
         _TRUE + "test_a_coordinator_whose_database_only_reads_accepts_nothing_says_so_and_is_read",
+    ),
+    # ---- what can't succeed
+    Mutant(
+        "what can't succeed is final",
+        "atomic_commit/votes.py",
+        "FINAL = frozenset({Cause.REFUSED, Cause.REVOKED, Cause.DEFECT})",
+        "FINAL = frozenset({Cause.REFUSED, Cause.REVOKED})",
+        _ONCE,
+    ),
+    Mutant(
+        "a database's error that can't heal is known as such to the coordinator",
+        "atomic_commit/database.py",
+        "        if is_defect(error):",
+        "        if False:",
+        _ONCE,
+    ),
+    Mutant(
+        "an error that is answered to the decision's COMMIT is a no",
+        "atomic_commit/decider.py",
+        "            except Exception as error:  # answered",
+        "            except MemoryError as error:  # answered",
+        _ONCE,
+    ),
+    Mutant(
+        "a defect that several met together is not final for any of them",
+        "atomic_commit/decider.py",
+        "        return ballot.beside_others() if attempt.shared else ballot",
+        "        return ballot",
+        _DEFECTS + "test_a_defect_of_one_who_shares_an_attempt_is_not_the_end_of_the_others",
+    ),
+    Mutant(
+        "what may pass is no defect",
+        "atomic_commit/errors.py",
+        "    return isinstance(error, (Defect, *_PROGRAM_ERRORS)) and not is_transport_error(error)",
+        "    return True",
+        _DEFECTS + "test_what_may_pass_still_has_its_few_attempts",
+    ),
+    Mutant(
+        "the words of a fault are not for clients: cause",
+        "http_api/transactions.py",
+        '    if kind == "refused":',
+        "    if True:",
+        _ONCE,
+    ),
+    Mutant(
+        "the words of a fault are not for clients: error",
+        "http_api/transactions.py",
+        "if error and error.startswith(UNEXPECTED) else error",
+        "if False else error",
+        _DEFECTS + "test_the_words_of_an_error_that_nobody_expects_are_in_the_listing_and_not_in_public",
+    ),
+    Mutant(
+        "the words of a fault are not for clients: readiness",
+        "http_api/health.py",
+        """ "failed: it can't be asked; the log says why\"""",
+        ' f"failed: {type(error).__name__}"',
+        _DEFECTS + "test_a_check_that_fails_tells_its_words_to_the_log",
+    ),
+    Mutant(
+        "words of the database are not for clients: conflicts",
+        "http_api/distributed.py",
+        "    return type(conflict) is Conflict and conflict.__cause__ is None",
+        "    return True",
+        "eager/test_refusals.py::test_a_begin_that_meets_a_locked_row_waits_for_lock_timeout_and_says_so",
+    ),
+    # ---- messages of another release
+    Mutant(
+        "a message of another release is a conflict: its fields",
+        "atomic_commit/other_releases.py",
+        "        except TypeError as error:",
+        "        except MemoryError as error:",
+        _RELEASES + "test_a_message_whose_fields_are_others_is_a_conflict",
+    ),
+    Mutant(
+        "a message of another release is a conflict: how they are spelled",
+        "atomic_commit/other_releases.py",
+        "    except ValueError as error:",
+        "    except MemoryError as error:",
+        _RELEASES + "test_a_message_whose_fields_are_others_is_a_conflict",
+    ),
+    Mutant(
+        "a message of another release is a conflict: what was handed on",
+        "atomic_commit/other_releases.py",
+        " or value.keys() != names",
+        "",
+        _RELEASES + "test_what_was_handed_on_by_another_release_is_a_conflict",
+    ),
+    Mutant(
+        "a message of another release is a conflict: values that nobody gave",
+        "atomic_commit/declare.py",
+        '            raise Conflict(f"{self.name} needs',
+        '            raise TypeError(f"{self.name} needs',
+        _RELEASES + "test_values_that_nobody_gave_are_a_conflict",
+    ),
+    Mutant(
+        "a message of another release is a conflict: the last result",
+        "atomic_commit/decider.py",
+        '        return read_handed_on(last)["members"]',
+        '        return last["members"]',
+        _RELEASES + "test_a_decider_whose_last_result_is_another_releases_tries_again",
+    ),
+    Mutant(
+        "a message of another release is a conflict: a cause",
+        "atomic_commit/votes.py",
+        " if said in _CAUSES else Cause.CONFLICT",
+        "",
+        _RELEASES + "test_a_cause_of_another_release_is_tried_again",
     ),
 )

@@ -153,8 +153,8 @@ SHARING = (
     Mutant(
         "a local change that fails for all: a refusal of one does not abort the others",
         "atomic_commit/decider.py",
-        "                return False, replace(no, cause=Cause.FAILED) if attempt.shared else no\n",
-        "                return False, no\n",
+        "        return replace(no, cause=Cause.FAILED) if attempt.shared else no\n",
+        "        return no\n",
         _BRANCHES + "test_one_whose_own_change_is_refused_is_not_the_end_of_the_others",
     ),
     Mutant(

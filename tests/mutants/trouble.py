@@ -245,7 +245,7 @@ TROUBLE = (
     Mutant(
         "a business refusal is final",
         "atomic_commit/votes.py",
-        "    if any(ballot.cause in (Cause.REFUSED, Cause.REVOKED) for ballot in noes):\n        return Decision.ABORT\n",
+        "    if any(ballot.cause in FINAL for ballot in noes):\n        return Decision.ABORT\n",
         "",
         _VOTES,
     ),

@@ -6,9 +6,21 @@ import itertools
 from dataclasses import replace
 from uuid import UUID
 
+import psycopg2
 import pytest
+from sqlalchemy.exc import DBAPIError
 
-from atomic_commit.errors import Conflict, Fenced, Impossible, Lost, MembersSaidNo, Missing, Refused
+from atomic_commit.errors import (
+    Conflict,
+    Defect,
+    Fenced,
+    Impossible,
+    Lost,
+    MembersSaidNo,
+    Missing,
+    Refused,
+    is_defect,
+)
 from atomic_commit.names import Gid
 from atomic_commit.votes import (
     Ballot,
@@ -35,6 +47,15 @@ DATABASE = "4f1c6f5e-8a53-4d62-9b0e-0a4f5d1b7c11"
 def proof(*gids: Gid) -> dict[str, object]:
     """What a branch that prepared hands on."""
     return {"prepared": {str(gid): DATABASE for gid in gids}, "members": {}}
+
+
+def database_error(state: str) -> DBAPIError:
+    """What SQLAlchemy makes of an error that the server answered."""
+
+    class Said(psycopg2.Error):
+        pgcode = state
+
+    return DBAPIError("SELECT 1", {}, Said("oops"))
 
 
 # ---- the vote table
@@ -65,14 +86,18 @@ VOTES = {
         Vote.SILENT,
         Cause.SILENCE,
     ),
-    # FAILURE with …                                            no
+    # FAILURE with … (a defect is final, anything else is tried a few times)     no
     "failure-refused": ("FAILURE", Refused("no_room", "It is full."), Vote.NO, Cause.REFUSED),
     "failure-missing": ("FAILURE", Missing("unknown_user", "There is none."), Vote.NO, Cause.REFUSED),
     "failure-conflict": ("FAILURE", Conflict("locked"), Vote.NO, Cause.CONFLICT),
     "failure-lost": ("FAILURE", Lost("connection gone"), Vote.NO, Cause.LOST),
     "failure-impossible": ("FAILURE", Impossible("hid an error"), Vote.NO, Cause.FAILED),
     "failure-fenced": ("FAILURE", Fenced("over"), Vote.NO, Cause.FAILED),
-    "failure-anything-else": ("FAILURE", ZeroDivisionError("oops"), Vote.NO, Cause.FAILED),
+    "failure-defect": ("FAILURE", Defect("NotNullViolation", "oops"), Vote.NO, Cause.DEFECT),
+    "failure-defect-of-the-program": ("FAILURE", TypeError("oops"), Vote.NO, Cause.DEFECT),
+    "failure-defect-by-its-sqlstate": ("FAILURE", database_error("23503"), Vote.NO, Cause.DEFECT),
+    "failure-anything-else": ("FAILURE", RuntimeError("oops"), Vote.NO, Cause.FAILED),
+    "failure-anything-else-of-a-database": ("FAILURE", database_error("58030"), Vote.NO, Cause.FAILED),
     "failure-members-said-no": ("FAILURE", MembersSaidNo({"a": {"cause": "refused"}}), Vote.NO, Cause.BESIDE),
     "failure-with-a-text": ("FAILURE", "what was stored was no exception", Vote.NO, Cause.FAILED),
     "failure-with-nothing": ("FAILURE", None, Vote.NO, Cause.FAILED),
@@ -124,9 +149,48 @@ def test_a_refusal_without_words_is_still_a_refusal() -> None:
 
 
 def test_the_words_of_an_unexpected_error_are_kept_short() -> None:
-    ballot = no_ballot("orders.x", ValueError("e" * 10_000))
-    assert ballot.reason == "ValueError"
-    assert len(ballot.detail or "") == 500
+    ballot = no_ballot("orders.x", RuntimeError("e" * 10_000))
+    assert ballot.reason == "RuntimeError"
+    assert len(ballot.detail or "") == 2000
+
+
+def test_a_defect_keeps_its_name_and_its_words() -> None:
+    ballot = no_ballot("orders.x", Defect("NotNullViolation", "null value in column"))
+    assert (ballot.reason, ballot.detail) == ("NotNullViolation", "null value in column")
+
+
+@pytest.mark.parametrize("state", ["0A000", "22003", "23502", "23503", "23505", "23514", "42703", "42501", "P0001"])
+def test_what_a_database_answers_again_however_often_it_is_asked_is_a_defect(state: str) -> None:
+    assert is_defect(database_error(state))
+
+
+@pytest.mark.parametrize(
+    "state", ["40001", "55P03", "57014", "53100", "58030", "XX000", "26000", "57P01", "08006", "25006"]
+)
+def test_what_may_pass_is_no_defect(state: str) -> None:
+    assert not is_defect(database_error(state))
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("no route"), RuntimeError("no thread"), MemoryError(), Conflict("x"), Lost("x")]
+)
+def test_what_the_world_does_is_no_defect_of_the_program(error: Exception) -> None:
+    assert not is_defect(error)
+
+
+# ---- a defect that was met beside others
+
+
+def test_a_defect_beside_others_is_only_a_failure_until_it_is_met_alone() -> None:
+    words = Ballot("b", Vote.NO, "FAILURE", Cause.DEFECT, "KeyError").as_cause()
+    for ballot in (
+        Ballot("b", Vote.NO, "FAILURE", Cause.DEFECT),
+        no_ballot("b", MembersSaidNo({"a": words})).of_member("a"),
+        no_ballot("b", MembersSaidNo({"a": words})),
+    ):
+        beside = ballot.beside_others()
+        assert beside.cause is not Cause.DEFECT
+        assert all(member.cause is Cause.FAILED for _, member in beside.members)
 
 
 # ---- what a vote means to each of those who share the attempt
@@ -178,8 +242,9 @@ REVOKED = Ballot("b", Vote.NO, "REVOKED", Cause.REVOKED, "revoked")
 CONFLICT = Ballot("b", Vote.NO, "FAILURE", Cause.CONFLICT)
 LOST = Ballot("b", Vote.NO, "FAILURE", Cause.LOST)
 FAILED = Ballot("b", Vote.NO, "FAILURE", Cause.FAILED)
-FINAL = (REFUSED, REVOKED)
-EVERY_BALLOT = (YES, SILENT, REFUSED, REVOKED, CONFLICT, LOST, FAILED)
+DEFECT = Ballot("b", Vote.NO, "FAILURE", Cause.DEFECT)
+FINAL = (REFUSED, REVOKED, DEFECT)
+EVERY_BALLOT = (YES, SILENT, REFUSED, REVOKED, CONFLICT, LOST, FAILED, DEFECT)
 
 
 def when(*, attempt: int = 1, patience_over: bool = False, deadline_over: bool = False) -> Situation:
@@ -193,9 +258,11 @@ EVERY_SITUATION = [
 ]
 
 DECISIONS = {
-    # a no, refused or revoked                ABORT
+    # a no, refused, revoked or a defect      ABORT
     "refused": ([REFUSED], FRESH, Decision.ABORT),
     "revoked": ([REVOKED], FRESH, Decision.ABORT),
+    "defect": ([DEFECT], FRESH, Decision.ABORT),
+    "defect-after-a-conflict": ([CONFLICT, DEFECT], FRESH, Decision.ABORT),
     "refused-after-a-yes": ([YES, REFUSED], FRESH, Decision.ABORT),
     "refused-after-silence": ([SILENT, REFUSED], FRESH, Decision.ABORT),
     "refused-after-a-conflict": ([CONFLICT, REFUSED], FRESH, Decision.ABORT),
