@@ -6,6 +6,7 @@ Outside an order is placed or refused, inside a transaction is committed or abor
 |---------------------------------------|---------------------------------------------------------------|
 | committed                             | 200, or 201 + `Location` for what was made                    |
 | aborted: a rule of the business       | 409 `refused` with `branch`, `reason`, `transaction`          |
+| aborted: what can't succeed           | 500 `internal-error` with `transaction`, after one attempt    |
 | aborted: anything else                | 503 `aborted` + `Retry-After`                                 |
 | not decided within the wait           | 202 + `Location: /transactions/{id}`; stays accepted          |
 | too many wait already                 | the same, at once and without `Preference-Applied`            |
@@ -40,7 +41,7 @@ from atomic_commit import (
 from http_api import idempotency, prefer
 from http_api.admission import Admission
 from http_api.problems import ProblemError, error_at, problem_response
-from http_api.transactions import as_json, url_of
+from http_api.transactions import as_json, public_cause, url_of
 
 Locate = Callable[[dict[str, Any]], str]
 
@@ -119,15 +120,15 @@ def _committed(atomic: AtomicCommit, record: TransactionRecord, made_at: Locate 
 
 
 def _aborted(atomic: AtomicCommit, record: TransactionRecord) -> ProblemError:
-    cause = record.cause or {}
+    cause = public_cause(record.cause or {})
     members: dict[str, Any] = {
         "branch": cause.get("branch"),
-        "reason": cause.get("reason") or cause.get("cause"),
+        "reason": cause["reason"],
         "transaction": as_json(record, atomic),
     }
-    if cause.get("cause") != "refused":
-        detail = f"Nothing was changed. {cause.get('branch')}: {cause.get('detail') or cause.get('cause')}"
-        return ProblemError("aborted", detail, **members)
+    if cause["cause"] != "refused":
+        kind = "internal-error" if cause["cause"] == "defect" else "aborted"
+        return ProblemError(kind, f"Nothing was changed. {cause['branch']}: {cause['detail']}", **members)
     return ProblemError("refused", str(cause.get("detail")), **_offending(cause.get("field")), **members)
 
 

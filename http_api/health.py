@@ -3,8 +3,7 @@
 `/livez`: the process answers, and is not about to stop. It touches nothing else, so that a lost database never gets the
 process killed.
 `/readyz`: requests would be served. Each named check of the service is a callable that returns when all is
-well and raises when not; `NotReady` with a message for whoever asks, any other exception is shown by its
-class only.
+well and raises when not; `NotReady` with a message for whoever asks, any other exception is for the log.
 
 A check may hang as long as the network lets it (a database behind a dropped route). So each runs in a thread
 of its own, at most one at a time, and what has not answered within `PATIENCE` seconds counts as failed.
@@ -89,7 +88,7 @@ def _result(future: Future[None]) -> str:
     error = future.exception()
     if error is None:
         return OK
-    return f"failed: {error}" if isinstance(error, NotReady) else f"failed: {type(error).__name__}"
+    return f"failed: {error}" if isinstance(error, NotReady) else "failed: it can't be asked; the log says why"
 
 
 class _Probe:
@@ -114,6 +113,8 @@ class _Probe:
             with app.app_context():  # a check may use the service's Flask-SQLAlchemy session
                 self._check()
         except Exception as error:
+            if not isinstance(error, NotReady):
+                app.logger.warning("a check failed: %s: %s", type(error).__name__, str(error).partition("\n")[0])
             future.set_exception(error)
         else:
             future.set_result(None)

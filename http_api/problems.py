@@ -147,7 +147,9 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
             "internal-error",
             500,
             "A defect of the service",
-            "The service failed in a way it should not have, and has logged it.",
+            "The service failed in a way it should not have, and has logged it. Where a `transaction` is named, nothing"
+            " was changed, anywhere, and no repetition will help before its operator has mended what is wrong; they"
+            " find the cause by its id.",
         ),
         ProblemType(
             "unavailable",

@@ -6,6 +6,7 @@ The representation of a transaction is made here and nowhere else; answers, prob
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 import flask
@@ -16,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from atomic_commit import AtomicCommit, State, TransactionRecord, records
 from atomic_commit.names import service_of
-from atomic_commit.records import BranchRecord
+from atomic_commit.records import UNEXPECTED, BranchRecord
 from atomic_commit.schema import transactions as table
 from http_api.paging import page
 from http_api.problems import ProblemError
@@ -106,12 +107,39 @@ def as_json(record: TransactionRecord, atomic: AtomicCommit) -> dict[str, Any]:
         "decided_at": record.decided_at,
         "settled_at": record.settled_at,
         "quarantined_at": record.quarantined_at,
-        "cause": record.cause if record.state is not State.COMMITTED else None,
-        "error": record.error,
+        "cause": public_cause(record.cause) if record.cause and record.state is not State.COMMITTED else None,
+        "error": _public_error(record.error),
         "branches": [_branch(branch, record, atomic) for branch in record.branches],
     }
     dumped: dict[str, Any] = _SCHEMA.dump(members)
     return dumped
+
+
+#: What a client is told of a cause. The words of an unexpected error (class names, SQL, parameters) are for the
+#: operator, who reads them in the log and by `python -m <service> transactions`.
+_IN_PUBLIC = {
+    "revoked": "It was revoked by an operator.",
+    "conflict": "Something else was at work on the same rows.",
+    "lost": "A connection broke, or something that it needs was away.",
+    "silence": "No answer was seen in time.",
+    "beside": "Another transaction that shared the attempt said no.",
+    "failed": "It failed in a way that it should not have, and may succeed another time.",
+    "defect": "It can't succeed, however often it is tried, before its operator has mended what is wrong.",
+}
+
+
+def public_cause(cause: Mapping[str, Any]) -> dict[str, Any]:
+    """Why it did not commit, in words for everybody. The words of a refusal are the business's own."""
+    kind = cause.get("cause")
+    if kind == "refused":
+        return dict(cause)
+    words = _IN_PUBLIC.get(str(kind), _IN_PUBLIC["failed"])
+    return {"branch": cause.get("branch"), "cause": kind, "reason": kind, "detail": words, "field": None}
+
+
+def _public_error(error: str | None) -> str | None:
+    """The engine's own words, but not those of an error that nobody expects."""
+    return "unexpected; its operator finds more in the log" if error and error.startswith(UNEXPECTED) else error
 
 
 def _branch(branch: BranchRecord, record: TransactionRecord, atomic: AtomicCommit) -> dict[str, Any]:

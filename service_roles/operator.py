@@ -1,6 +1,7 @@
 """What a person on call asks and does: ``python -m <service> transactions | release | in-doubt``.
 
-``transactions``  what this service coordinates and is not settled: undecided, owed to a participant, or quarantined.
+``transactions``  what this service coordinates and is not settled: undecided, owed to a participant, or quarantined;
+                  with ``--failed`` what was aborted because of a fault, and which.
 ``release``       lets recovery take up a quarantined transaction again, once what was wrong with it is repaired.
 ``in-doubt``      what stands prepared in this service's database, and what its coordinators say about it.
 ``databases``     which database this is, and in which ones this service's participants prepare.
@@ -27,12 +28,15 @@ from atomic_commit.database import engine_options
 from atomic_commit.in_doubt import InDoubt, in_doubt
 from atomic_commit.schema import database_identity
 from atomic_commit.schema import transactions as table
+from atomic_commit.votes import Cause
 from celery_config.installation import installation
 from service_roles.coordinators import said_by
 from service_roles.migrate import database_url
 from service_roles.tables import age, as_table
 
 _QUARANTINED = "quarantined"
+#: The causes whose words are for operators alone.
+_FAULTS = (str(Cause.DEFECT), str(Cause.FAILED))
 _STATES = (*(str(state) for state in State), _QUARANTINED)
 
 
@@ -41,6 +45,11 @@ def add_roles(roles: Any) -> None:
     listing = roles.add_parser("transactions", help="list what is undecided, owed or quarantined, the oldest first")
     listing.add_argument("--state", choices=_STATES, help="only those in this state")
     listing.add_argument("--quarantined", dest="state", action="store_const", const=_QUARANTINED)
+    listing.add_argument(
+        "--failed",
+        action="store_true",
+        help="instead: those that were aborted because of a fault, with its words, the newest first",
+    )
     listing.add_argument("--older-than", type=_seconds, default=0.0, metavar="SECONDS", help="accepted before that")
     listing.add_argument("--limit", type=_count, default=50, metavar="N", help="at most so many (50)")
     listing.add_argument("--json", action="store_true", help="one JSON array, for programs")
@@ -86,9 +95,12 @@ def run(package: str, arguments: argparse.Namespace) -> int:
 
 def _transactions(engine: sa.Engine, arguments: argparse.Namespace) -> int:
     with Session(engine) as session:
-        found = records.not_settled(
-            session, *_of_state(arguments.state), older_than=arguments.older_than, limit=arguments.limit
-        )
+        if arguments.failed:
+            found = records.aborted_for(session, _FAULTS, limit=arguments.limit)
+        else:
+            found = records.not_settled(
+                session, *_of_state(arguments.state), older_than=arguments.older_than, limit=arguments.limit
+            )
         counts = _counts(session)
     if arguments.json:
         print(json.dumps([_as_json(record) for record in found], indent=2))
@@ -131,8 +143,16 @@ def _row(record: TransactionRecord) -> tuple[str, ...]:
         str(record.attempt),
         age((record.read_at - record.created_at).total_seconds()),
         ", ".join(f"{b.outcome} {b.name} (attempt {b.attempt})" for b in record.owed_branches) or "-",
-        (record.error or "-").splitlines()[0],
+        _trouble(record).splitlines()[0],
     )
+
+
+def _trouble(record: TransactionRecord) -> str:
+    """The last trouble with it; else the words of the fault that its last attempt met."""
+    cause = record.cause or {}
+    if record.error or cause.get("cause") not in _FAULTS:
+        return record.error or "-"
+    return f"{cause.get('branch')}: {cause.get('reason')}: {cause.get('detail')}"
 
 
 def _as_json(record: TransactionRecord) -> dict[str, Any]:
@@ -147,6 +167,7 @@ def _as_json(record: TransactionRecord) -> dict[str, Any]:
         "quarantined_at": _moment(record.quarantined_at),
         "owed": [{"branch": b.name, "attempt": b.attempt, "outcome": str(b.outcome)} for b in record.owed_branches],
         "error": record.error,
+        "cause": record.cause,
     }
 
 

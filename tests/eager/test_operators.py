@@ -142,7 +142,8 @@ def test_the_listing_is_narrowed_by_its_options_and_read_by_programs(
     assert [names[each["id"]] for each in listed] == found
     for each in listed:
         assert set(each) == {
-            *("id", "kind", "state", "decision", "attempt", "age", "created_at", "quarantined_at", "owed", "error")
+            *("id", "kind", "state", "decision", "attempt", "age", "created_at", "quarantined_at", "owed", "error"),
+            "cause",
         }
         assert (each["quarantined_at"] is not None) is (names[each["id"]] == "aside")
         assert len(each["owed"]) == (2 if names[each["id"]] == "owed" else 0)
