@@ -17,7 +17,7 @@ INSTALLATIONS = (
     Mutant(
         "an answer from another database counts for nothing",
         "atomic_commit/engine.py",
-        'if self.coordinator.databases.accepts(service_of(which.branch), answered["database"]):',
+        'if self.coordinator.databases.accepts(service_of(which.branch), said["database"]):',
         "if True:",
         _INSTALLATIONS + "test_an_answer_from_another_database_settles_nothing",
     ),

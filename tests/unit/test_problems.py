@@ -679,7 +679,7 @@ def test_not_ready_is_a_problem_with_the_result_of_each_check() -> None:
     assert problem["checks"] == {
         "database": "ok",
         "prepare": "failed: max_prepared_transactions is 0",
-        "migrated": "failed: RuntimeError",
+        "migrated": "failed: it can't be asked; the log says why",
     }
     assert response.headers["Retry-After"] == "1"
 
