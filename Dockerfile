@@ -1,10 +1,10 @@
 # One image for every role of every service:
 #
 #   python -m users_service api | worker | outcome-worker | migrate      (products_service, orders_service)
-#   celery -A celery_config.flower flower
+#   python -m celery_config.monitor      (Flower)
 #
 # Everything is put together in the first stage; the second has no pip cache, no build tools, and nothing that the user
-# it runs as could write to.
+# it runs as could write to, beside an empty folder for Flower's volume.
 
 FROM python:3.12-slim AS build
 # Before the code, so that a change of the code installs nothing. Wheels only: there is no compiler, nor is one wanted.
@@ -23,7 +23,9 @@ FROM python:3.12-slim
 RUN python -m compileall -q --invalidation-mode unchecked-hash -x '/(site-packages|ensurepip|idlelib|lib2to3|test)/' \
         "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
  && groupadd --system --gid 10001 shop \
- && useradd --system --uid 10001 --gid shop --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin shop
+ && useradd --system --uid 10001 --gid shop --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin shop \
+ && install -d -m 0700 -o shop -g shop /data
+# /data is where Flower's volume goes: a new one takes this folder's owner.
 COPY --from=build /venv /venv
 COPY --from=build /shop /shop
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

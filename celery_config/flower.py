@@ -1,4 +1,5 @@
-"""The Celery app that Flower looks through: it knows every queue and no task's code."""
+"""The Celery app of people: ``celery -A celery_config.flower inspect …``, and what Flower looks through (`monitor`). It
+knows every queue and no task's code."""
 
 from celery_config.factory import create_celery
 

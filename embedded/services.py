@@ -63,15 +63,17 @@ FLOWER_COLUMNS = "name,state,routing_key,worker,received,runtime,uuid"
 """What the page of tasks shows; the routing key is the queue."""
 
 
-def flower_program(port: int, around: Surroundings) -> Program:
-    """Celery's monitor. Its API is open to who can reach it: this machine."""
-    app = ("-m", "celery", "-A", "celery_config.flower", "flower")
+def flower_program(port: int, history: Path, around: Surroundings) -> Program:
+    """Celery's monitor, which writes what it has seen into the file `history`. Its API is open to who can reach it:
+    this machine."""
+    kept = ("--persistent=True", f"--db={history}")
+    where = (f"--address={HOST}", f"--port={port}")
     return Program(
         name="flower",
-        argv=(sys.executable, *app, f"--address={HOST}", f"--port={port}", f"--tasks-columns={FLOWER_COLUMNS}"),
+        argv=(sys.executable, "-m", "celery_config.monitor", *where, *kept, f"--tasks-columns={FLOWER_COLUMNS}"),
         environment={**around.environment, "FLOWER_UNAUTHENTICATED_API": "true"},
         folder=around.folder,
-        is_ready=lambda run: _status_of(port, "/") is not None,
+        is_ready=lambda run: _status_of(port, "/healthcheck") is not None,
         port=port,
         patience=5.0,
     )

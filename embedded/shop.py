@@ -182,7 +182,9 @@ class Shop:
             for role in ROLES
         ]
         if self._with_flower:
-            programs.append(flower_program(self.ports.flower, self._around("flower")))
+            programs.append(
+                flower_program(self.ports.flower, self.state / "flower" / "history", self._around("flower"))
+            )
         self._wait_for(brokers)
         started = [self._add(program) for program in programs]
         for kept in started:

@@ -7,7 +7,7 @@ from typing import Any
 from tests.installation import INSTALLATION, QUEUE_NAMES
 
 from .http_calls import call
-from .shopkeeper import Shopkeeper
+from .shopkeeper import WORKERS, Shopkeeper
 from .waiting import wait_until
 
 
@@ -58,3 +58,39 @@ def test_flower_shows_every_worker_with_its_queue(shop: Shopkeeper) -> None:
 
     found = wait_until(queues, "Flower knows all six queues", within=20)
     assert found == set(QUEUE_NAMES)
+
+
+def test_flowers_history_outlasts_its_restarts(shop: Shopkeeper) -> None:
+    """515 tasks before its restart, none after it: that is what it was."""
+    ada, tea = shop.add_user(), shop.add_product()
+    shop.placed_order(ada, {tea: 1})
+    removal = shop.remove_user(ada)
+    assert shop.settled(removal) == "committed"
+    history = shop.shop.state / "flower" / "history"
+    wait_until(lambda: removal.transaction in seen(shop), "Flower has seen the removal", within=20)
+    wait_until(lambda: history.exists() and removal.transaction.encode() in history.read_bytes(), "it is written down")
+    shop.kill("flower")
+    shop.wait_ready("flower")
+    assert removal.transaction in seen(shop), "after a kill"
+    with shop.down("flower"):
+        shop.placed_order(shop.add_user(), {tea: 1})
+    assert removal.transaction in seen(shop), "after a stop"
+    with shop.down("flower"):
+        history.write_bytes(b"no history")
+    assert call("GET", f"{shop.shop.flower_url}/api/tasks").status == 200, "what can't be read is put aside"
+    assert history.with_name("history.unreadable").read_bytes() == b"no history"
+
+
+def test_flower_says_nothing_alarming_when_it_starts_before_the_workers(shop: Shopkeeper) -> None:
+    with shop.down("flower", *WORKERS):
+        before = len(shop.shop.log_of("flower"))
+        shop.shop.bring_up("flower")
+        asked = call("GET", f"{shop.shop.flower_url}/api/workers?refresh=1")
+        assert asked.status == 200, asked
+    said = shop.shop.log_of("flower")[before:]
+    assert not [line for line in said.splitlines() if line.startswith(("[W", "[E", "[C")) or "failed" in line], said
+
+
+def seen(shop: Shopkeeper) -> str:
+    """All that Flower knows of the newest thousand tasks, as text."""
+    return str(call("GET", f"{shop.shop.flower_url}/api/tasks?limit=1000&sort_by=-received").body)

@@ -27,7 +27,8 @@ ARROWS = {
 #: package → what it knows beside the standard library, where the design says so
 KNOWS = {
     "atomic_commit": {"sqlalchemy", "psycopg2", "celery"},  # psycopg2: the state of the driver after a PREPARE
-    "celery_config": {"celery", "kombu", "billiard"},  # billiard: what Celery's pools answer failures with
+    # billiard: what Celery's pools answer failures with; flower and tornado: Flower as this shop runs it
+    "celery_config": {"celery", "kombu", "billiard", "flower", "tornado"},
 }
 
 
