@@ -101,6 +101,10 @@ _WORKER = {
     # Threads, not processes: the work waits for the database, and a thread that waits costs no memory. Ours, because
     # Celery's own lose their places to results that can't be stored.
     "worker_pool": "celery_config.pool:AnsweringTaskPool",
+    # Ours puts aside what it can't read; Celery's would end, or start again.
+    "worker_consumer": "celery_config.consumer:ReadingConsumer",
+    # A limit that remote control sets would keep committed branches prepared. (It refuses, too: remote_control.py.)
+    "worker_disable_rate_limits": True,
     # One waiting message for each slot: what a worker holds back, another can't take.
     "worker_prefetch_multiplier": 1,
     # A broken broker connection must not cancel a branch in the middle: its database transaction is what counts.

@@ -5,6 +5,7 @@
 ``release``       lets recovery take up a quarantined transaction again, once what was wrong with it is repaired.
 ``in-doubt``      what stands prepared in this service's database, and what its coordinators say about it.
 ``databases``     which database this is, and in which ones this service's participants prepare.
+``unreadable``    messages that no worker could read, of all services, and why.
 
 Nothing here decides, commits or rolls back: that is recovery's, by the journal's rows.
 """
@@ -29,7 +30,9 @@ from atomic_commit.in_doubt import InDoubt, in_doubt
 from atomic_commit.schema import database_identity
 from atomic_commit.schema import transactions as table
 from atomic_commit.votes import Cause
+from celery_config import create_celery
 from celery_config.installation import installation
+from celery_config.unreadable import clear, put_aside
 from service_roles.coordinators import said_by
 from service_roles.migrate import database_url
 from service_roles.tables import age, as_table
@@ -76,6 +79,12 @@ def add_roles(roles: Any) -> None:
         help="believe the next database that answers for this participant: after its database was replaced",
     )
     databases.set_defaults(run=_databases)
+
+    unreadable = roles.add_parser("unreadable", help="list messages that no worker could read, the newest first")
+    unreadable.add_argument("--limit", type=_count, default=20, metavar="N", help="at most so many (20)")
+    unreadable.add_argument("--json", action="store_true", help="one JSON array, with all that is known of each")
+    unreadable.add_argument("--clear", action="store_true", help="forget them, and how many there were")
+    unreadable.set_defaults(run=_unreadable)
 
 
 def run(package: str, arguments: argparse.Namespace) -> int:
@@ -241,6 +250,30 @@ def _databases(engine: sa.Engine, arguments: argparse.Namespace) -> int:
     rows = [("this one", str(own["service"]), str(own["installation"]), str(own["id"]))]
     rows += [("participant", service, "", database) for service, database in sorted(known.items())]
     print(as_table(("", "SERVICE", "INSTALLATION", "DATABASE"), rows))
+    return 0
+
+
+# ---- unreadable
+
+
+def _unreadable(_: sa.Engine, arguments: argparse.Namespace) -> int:
+    of_this_process = installation()
+    celery = create_celery("operator", of_this_process)
+    try:
+        if arguments.clear:
+            clear(celery, of_this_process)
+        found, counts = put_aside(celery, of_this_process, arguments.limit)
+    except Exception as error:  # the result backend's client raises its own kinds
+        print(f"the result backend, where they are kept, can't be asked: {error}", file=sys.stderr)
+        return 1
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+        return 0
+    told = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+    print(f"{sum(counts.values())} put aside{f': {told}' if told else ''}")
+    if found:
+        rows = [(r["at"], r["queue"], r["worker"], str(r["size"]), f"{r['reason']}: {r['detail']}") for r in found]
+        print(as_table(("AT", "QUEUE", "WORKER", "BYTES", "WHY"), rows))
     return 0
 
 

@@ -4,16 +4,18 @@ of the table in ``tests/crash/message_cases.py``. ``python -m tests.crash.messag
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from celery_config.remote_control import VARIABLE
 from embedded.shop import Shop
 from tests.crash.forgery import Forger
 from tests.crash.message_cases import all_cases
 from tests.crash.messages import play_case
 from tests.crash.post import Post
 
-from .shopkeeper import Shopkeeper
+from .shopkeeper import WORKERS, Shopkeeper
 
 #: Celery stores results by it; here the forger does so in the test's own process.
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
@@ -38,10 +40,18 @@ CHOSEN = (
 
 @pytest.fixture(scope="module")
 def post(running_shop: tuple[Shop, str]) -> Iterator[Post]:
-    """Stands between the services and their workers for as long as this module runs."""
+    """Stands between the services and their workers for as long as this module runs. The workers obey it meanwhile."""
     shop, _ = running_shop
+    restart_workers(shop, {VARIABLE: "all"})
     with Post(shop.broker_url, shop.result_backend_url) as between:
         yield between
+    restart_workers(shop, {})
+
+
+def restart_workers(shop: Shop, environment: dict[str, str]) -> None:
+    with ThreadPoolExecutor(len(WORKERS)) as pool:
+        list(pool.map(shop.hold_down, WORKERS))
+        list(pool.map(lambda name: shop.bring_up(name, environment=environment), WORKERS))
 
 
 @pytest.fixture(scope="module")

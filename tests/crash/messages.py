@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
+from celery_config.remote_control import VARIABLE
 from embedded.shop import Shop
 from tests.broker.shopkeeper import Shopkeeper
 
@@ -63,7 +64,8 @@ def run(cases: Iterable[Case], broker: str, environment: dict[str, str], out: Te
     """Play these cases on a shop of their own; one JSON line each to `out`. What goes wrong is recorded, not raised."""
     results: list[dict[str, Any]] = []
     state = Path(tempfile.mkdtemp(prefix="messages-"))
-    with Shop(state, broker=broker, flower=False, environment=environment) as shop:
+    obeying = {**environment, VARIABLE: "all"}  # the post tells them what to read
+    with Shop(state, broker=broker, flower=False, environment=obeying) as shop:
         forger = Forger(shop.broker_url, shop.result_backend_url)
         with Post(shop.broker_url, shop.result_backend_url) as post:
             for case in cases:

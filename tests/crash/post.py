@@ -1,10 +1,10 @@
 """The post between the services and their workers: every message passes through here, and may be kept, repeated, put
 in another order, or thrown away.
 
-Nothing of the product is patched. The workers are told by Celery's remote control to read other queues
-(``orders.delivered`` instead of ``orders``); a thread carries what is published from the one to the other, body,
-headers and properties as they are. A message that a case has asked for is kept in a tray instead, and is delivered
-when and as often as the case says.
+Nothing of the product is patched. The workers, which have to run with ``WORKER_REMOTE_CONTROL=all``, are told by
+Celery's remote control to read other queues (``orders.delivered`` instead of ``orders``); a thread carries what is
+published from the one to the other, body, headers and properties as they are. A message that a case has asked for is
+kept in a tray instead, and is delivered when and as often as the case says.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from .answers import ANSWERS
 from .installations import INSTALLATIONS
 from .pile import PILE
 from .quiet import QUIET
+from .remote import REMOTE
 from .sharing import SHARING
 from .standing_in_line import STANDING_IN_LINE
 from .steps import STEPS
@@ -37,6 +38,7 @@ MUTANTS = (  # one a line
     *ANSWERS,
     *PILE,
     *QUIET,
+    *REMOTE,
     *STANDING_IN_LINE,
     *SHARING,
     *TROUBLE,
