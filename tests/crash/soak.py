@@ -1,4 +1,5 @@
-"""``python -m tests.crash.soak --minutes 2 --seed 1 [--broker rabbitmq] [--clients 12] [--pause 3] [--proxy]``
+"""``python -m tests.crash.soak --minutes 2 --seed 1 [--broker rabbitmq] [--clients 12] [--pause 3]
+[--proxy | --pgbouncer] [--evict 6mb]``
 
 A random workload from many clients under a random schedule of faults, its history written down, and the independent
 checker's verdict over it. The same seed repeats the same choices (not the same interleaving).
@@ -23,8 +24,10 @@ from tests.broker.waiting import wait_until
 
 from .checker import check
 from .clients import Client, Market
+from .eviction import Evicting
 from .faults import Faults
 from .history import History
+from .pgbouncer import Poolers
 from .proxy import Network
 from .termination import end_by_exception
 
@@ -32,11 +35,20 @@ QUIET_WITHIN = 120.0
 
 
 def soak(
-    minutes: float, seed: str, broker: str, clients: int, pause: float, folder: Path, proxy: bool = False
+    minutes: float,
+    seed: str,
+    broker: str,
+    clients: int,
+    pause: float,
+    folder: Path,
+    proxy: bool = False,
+    pgbouncer: bool = False,
+    evict: str | None = None,
 ) -> dict[str, Any]:
     """Run one soak in `folder`. Returns its figures; ``violations`` is what the checker found.
 
-    `proxy`: the processes reach their servers through a network that is broken too.
+    `proxy`: the processes reach their servers through a network that is broken too. `pgbouncer`: they reach their
+    databases through poolers. `evict`: all that Redis may hold (``6mb``); it throws away what it likes beyond.
     """
     points = folder / "points"
     points.mkdir(parents=True)
@@ -45,10 +57,12 @@ def soak(
     environment = {"ATOMIC_POINTS": str(points), "TASK_EVENTS": "off"}
     with contextlib.ExitStack() as stack:
         network = stack.enter_context(Network()) if proxy else None
-        route = network.route if network else None
+        poolers = stack.enter_context(Poolers()) if pgbouncer else None
+        route = network.route if network else poolers.route if poolers else None
         shop = stack.enter_context(
             Shop(folder / "shop", broker=broker, flower=False, environment=environment, route=route)
         )
+        evicting = stack.enter_context(Evicting(shop.result_backend_url, evict)) if evict else None
         market = Market(shop, history)
         stop_clients, stop_faults = threading.Event(), threading.Event()
         people = [Client(market, f"{seed}/{number}", stop_clients) for number in range(clients)]
@@ -71,7 +85,8 @@ def soak(
         history.close()
         if violations:
             _keep_evidence(shop, databases, folder)
-        return _figures(databases, history, faults, seed, minutes, broker, quiet, violations)
+        figures = _figures(databases, history, faults, seed, minutes, broker, quiet, violations)
+        return {**figures, "evicted": evicting.keys} if evicting else figures
 
 
 def _wait_quiet(databases: Databases) -> list[str]:
@@ -148,13 +163,26 @@ def main() -> int:
     parser.add_argument("--broker", choices=("redis", "rabbitmq"), default="redis")
     parser.add_argument("--clients", type=int, default=12)
     parser.add_argument("--pause", type=float, default=2.0, help="mean seconds between faults")
-    parser.add_argument("--proxy", action="store_true", help="break connections between processes and servers too")
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument("--proxy", action="store_true", help="break connections between processes and servers too")
+    way.add_argument("--pgbouncer", action="store_true", help="poolers in transaction mode before the databases")
+    parser.add_argument("--evict", metavar="SIZE", help="let Redis throw away what it likes beyond so much memory")
     parser.add_argument("--folder", type=Path, help="where history and logs go")
     parser.add_argument("--out", type=Path, help="append the figures to this file, as a JSON line")
     chosen = parser.parse_args()
     end_by_exception()
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="soak-"))
-    figures = soak(chosen.minutes, chosen.seed, chosen.broker, chosen.clients, chosen.pause, folder, chosen.proxy)
+    figures = soak(
+        chosen.minutes,
+        chosen.seed,
+        chosen.broker,
+        chosen.clients,
+        chosen.pause,
+        folder,
+        proxy=chosen.proxy,
+        pgbouncer=chosen.pgbouncer,
+        evict=chosen.evict,
+    )
     print(json.dumps(figures, indent=1))
     print(f"history and logs: {folder}")
     if chosen.out:
