@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from atomic_commit import records
+from atomic_commit.clocks import OwnClock
 from atomic_commit.coordinator import Coordinator
 from atomic_commit.database import autocommit, told_apart
 from atomic_commit.declare import BranchDeclaration, Branches, TransactionKind, Values
@@ -78,7 +79,7 @@ class AtomicCommit:
         self.participant = Participant(engine, self.identity, limits, self.messages.result_of)
         self.coordinator = Coordinator(engine, self.messages, kinds, limits, databases)
         self.sweeper = Sweeper(engine, self.coordinator, limits, self._announce)
-        self._watch = DecisionWatch(engine)
+        self._watch, self.clock = DecisionWatch(engine), OwnClock(engine, limits)
         self._coordinators = tuple(coordinators)
         self._register_participant(celery, branches or Branches(service))
         self._register_coordinator(celery)

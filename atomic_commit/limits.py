@@ -86,6 +86,17 @@ class Limits:
         which is 2³² milliseconds.)"""
         return min(self.keep_branch_rows / 2, max(_LIFETIME, 2 * self.deadline), _LONGEST_LIFETIME)
 
+    @property
+    def farthest_ahead(self) -> float:
+        """Seconds by which a worker's clock may be ahead of its database's: beyond it drops messages of transactions
+        whose deadline is not over yet."""
+        return max(self.message_lifetime / 2, self.message_lifetime - self.deadline)
+
+    @property
+    def farthest_behind(self) -> float:
+        """Seconds by which it may be behind: beyond it acts on messages whose tombstone is gone."""
+        return self.keep_branch_rows - self.message_lifetime
+
     def patience_after(self, silent_attempts: int) -> float:
         """Seconds of silence that an attempt is granted after so many that were silent."""
         return min(self.patience * 2.0 ** min(silent_attempts, 20), self.patience_cap)

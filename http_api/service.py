@@ -122,7 +122,11 @@ def _checks(atomic: AtomicCommit, engine: Engine) -> dict[str, Callable[[], None
         if lost:
             raise NotReady(f"{', '.join(lost)} got lost on the way (a pooler?): set them for the role, docs/scaling.md")
 
-    checks = (database, migrated, own_database, able_to_prepare, bounded_waits)
+    def clock() -> None:
+        if unfit := atomic.clock.look():
+            raise NotReady(unfit)
+
+    checks = (database, migrated, own_database, able_to_prepare, bounded_waits, clock)
     return {check.__name__: check for check in checks}
 
 

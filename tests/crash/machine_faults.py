@@ -27,6 +27,7 @@ from .stage import Fault, SkippedError, Stage
 
 _SPARE = 24 * 1024 * 1024
 _MINUTES = 20
+_DAY = 24 * 60
 #: What decides whether two releases can share a database.
 _SCHEMA = ("atomic_commit/schema.py", ":(glob)*/migrations/**", ":(glob)*/models.py")
 _PREVIOUS_WORKERS = ("worker", "outcome-worker")
@@ -41,6 +42,7 @@ def machine_faults() -> Iterator[Fault]:
     yield _clock("orders", short=True)
     yield _clock("products")
     yield _workers_clocks()
+    yield _clock_from_another_month()
     for service in ("users", "products", "orders"):
         yield _previous_release(service)
 
@@ -191,6 +193,35 @@ def _workers_clocks() -> Fault:
     )
 
 
+def _clock_from_another_month() -> Fault:
+    """It drops every message as expired, and says so."""
+    name = "products-worker"
+
+    @contextmanager
+    def hurt(stage: Stage) -> Iterator[None]:
+        clock = _clock_file(stage)
+        _move(clock, 20 * _DAY)
+        with _with_clock(stage, name, clock):
+            yield
+            for words in ("20 d ahead of its database's", "dropped as expired"):
+                wait_until(lambda words=words: words in stage.shop.log_of(name), f"{name} says: {words}", 20)
+            _move(clock, 0)
+
+    return Fault(f"clock of {name} 20 days ahead", "clock", hurt)
+
+
+@contextmanager
+def _with_clock(stage: Stage, name: str, clock: Path) -> Iterator[None]:
+    """The process runs with that clock, and by the machine's again afterwards."""
+    stage.shop.hold_down(name)
+    stage.shop.bring_up(name, environment=_by_the_clock_in(clock))
+    try:
+        yield
+    finally:
+        with _down(stage, name):
+            pass
+
+
 def _assert_moved(stage: Stage, worker: str, minutes: int) -> None:
     """By the times in its log."""
     times = re.findall(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ ", stage.shop.log_of(worker), re.MULTILINE)
@@ -213,17 +244,9 @@ def _move(clock: Path, minutes: int) -> None:
 def _with_movable_clocks(stage: Stage, *names: str) -> Iterator[None]:
     """These processes take their time from a file. Their monotonic clocks stay as they are, as a moved clock leaves
     them."""
-    library = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
-    if library is None:
-        raise SkippedError("libfaketime is not installed (Debian's package faketime)")
     clock = _clock_file(stage)
     _move(clock, 0)
-    environment = {
-        "LD_PRELOAD": str(library),
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
+    environment = _by_the_clock_in(clock)
     for name in names:
         stage.shop.hold_down(name)
         stage.shop.bring_up(name, environment=environment)
@@ -233,6 +256,18 @@ def _with_movable_clocks(stage: Stage, *names: str) -> Iterator[None]:
         for name in names:
             with _down(stage, name):
                 pass
+
+
+def _by_the_clock_in(clock: Path) -> dict[str, str]:
+    library = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
+    if library is None:
+        raise SkippedError("libfaketime is not installed (Debian's package faketime)")
+    return {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
 
 
 # ---- the previous release

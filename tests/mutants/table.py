@@ -23,6 +23,7 @@ journal; nothing looks through the prepared transactions for some.
 from __future__ import annotations
 
 from .answers import ANSWERS
+from .clock import CLOCK
 from .installations import INSTALLATIONS
 from .pile import PILE
 from .quiet import QUIET
@@ -36,6 +37,7 @@ MUTANTS = (  # one a line
     *STEPS,
     *INSTALLATIONS,
     *ANSWERS,
+    *CLOCK,
     *PILE,
     *QUIET,
     *REMOTE,
