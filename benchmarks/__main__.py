@@ -27,7 +27,16 @@ from benchmarks.figures import Run
 from benchmarks.machine import machine
 from benchmarks.options import Options
 from benchmarks.report import as_text, by_workload
-from benchmarks.workloads import backlog, history, hot_product, large_user, removal, workers
+from benchmarks.workloads import (
+    backlog,
+    contended_removal,
+    history,
+    hot_product,
+    large_user,
+    refusals,
+    removal,
+    workers,
+)
 
 WORKLOADS: dict[str, Callable[[Options], Iterator[Run]]] = {
     "removal": removal.runs,
@@ -36,6 +45,8 @@ WORKLOADS: dict[str, Callable[[Options], Iterator[Run]]] = {
     "backlog": backlog.runs,
     "history": history.runs,
     "workers": workers.runs,
+    "refusals": refusals.runs,
+    "contended-removal": contended_removal.runs,
 }
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -8,6 +8,7 @@ answered: then latency counts from the moment at which it was due, so that a que
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import random
 import resource
@@ -32,13 +33,15 @@ class Caller(Protocol):
 
 @dataclass(frozen=True)
 class Load:
-    """`processes` share the clients; `rate` a second, or None for as fast as they are answered."""
+    """`processes` share the clients; `rate` a second, or None for as fast as they are answered. `seconds`: after so long
+    nothing more is asked for."""
 
     caller: Caller
     items: Sequence[Any]
     clients: int
     processes: int = 1
     rate: float | None = None
+    seconds: float | None = None
 
 
 class Answer(NamedTuple):
@@ -82,7 +85,7 @@ def run(load: Load) -> Done:
     for number in range(load.processes):
         ours, theirs = context.Pipe()
         share = work[number :: load.processes]
-        child = context.Process(target=_clients, args=(load.caller, share, clients, theirs), daemon=True)
+        child = context.Process(target=_clients, args=(load.caller, share, clients, load.seconds, theirs), daemon=True)
         child.start()
         children.append((child, ours))
     try:
@@ -121,14 +124,18 @@ def _offsets(count: int, rate: float | None) -> list[float | None]:
 # ---- in the process of the clients
 
 
-def _clients(caller: Caller, work: list[tuple[float | None, Any]], clients: int, pipe: Connection) -> None:
+def _clients(
+    caller: Caller, work: list[tuple[float | None, Any]], clients: int, seconds: float | None, pipe: Connection
+) -> None:
     try:
         opened = [caller.open() for _ in range(clients)]
         pipe.send("ready")
         start, waiting, answers, errors = pipe.recv(), deque(work), [], []
         before = _own_cpu()
+        end = math.inf if seconds is None else start + seconds
         threads = [
-            threading.Thread(target=_client, args=(ask, start, waiting, answers, errors), daemon=True) for ask in opened
+            threading.Thread(target=_client, args=(ask, start, end, waiting, answers, errors), daemon=True)
+            for ask in opened
         ]
         for thread in threads:
             thread.start()
@@ -142,12 +149,13 @@ def _clients(caller: Caller, work: list[tuple[float | None, Any]], clients: int,
 def _client(
     ask: Callable[[Any], str],
     start: float,
+    end: float,
     waiting: deque[tuple[float | None, Any]],
     answers: list[tuple[float, float, str]],
     errors: list[Exception],
 ) -> None:
     time.sleep(max(0.0, start - time.monotonic()))
-    while not errors:
+    while not errors and time.monotonic() < end:
         try:
             offset, item = waiting.popleft()
         except IndexError:
