@@ -24,7 +24,7 @@ Import rule: this package knows SQLAlchemy and Celery. It imports no Flask, no s
 it; arrows point towards it (``tests/unit/test_import_rules.py``).
 """
 
-from atomic_commit.declare import Branches, TransactionKind, Values
+from atomic_commit.declare import Branches, TransactionKind, Values, only_answer
 from atomic_commit.engine import AtomicCommit
 from atomic_commit.errors import (
     AtomicCommitError,
@@ -62,4 +62,5 @@ __all__ = [
     "TransactionRecord",
     "Values",
     "WrongDatabase",
+    "only_answer",
 ]

@@ -7,7 +7,7 @@ the others from committing, and when the attempt has to be given up only those a
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from uuid import UUID
@@ -222,13 +222,10 @@ class Decider:
         met = False
         try:
             with session.begin_nested() if attempt.shared else nullcontext():
-                for member in members:
-                    ballot = why[member.id]
-                    cause = ballot.as_cause() if ballot else member.cause
-                    if self._record(session, attempt, [member.id], State.ABORTED, cause):
-                        abort(session, member.id, member.values)
-                        met = True
-                        log.info("%s %s: aborted: %s", attempt.kind, member.id, cause)
+                for member, cause in self._aborted(session, attempt, members, why):
+                    abort(session, member.id, member.values)
+                    met = True
+                    log.info("%s %s: aborted: %s", attempt.kind, member.id, cause)
                 session.flush()
                 if met:
                     journal.tell_who_waits(session)
@@ -238,6 +235,21 @@ class Decider:
             log.warning("%s %s: can't be aborted together: %s", attempt.kind, attempt, error)
             return None
         return met
+
+    def _aborted(
+        self,
+        session: Session,
+        attempt: Attempt,
+        members: Sequence[TransactionRecord],
+        why: Mapping[UUID, Ballot | None],
+    ) -> Iterator[tuple[TransactionRecord, Mapping[str, object] | None]]:
+        """Record the decision against these members, those with the same reason at once. Gives those that it met, with
+        what the journal says of each."""
+        for ballot, those in _by_no(members, why).items():
+            causes = [ballot.as_cause()] if ballot else [member.cause for member in those]
+            for cause, alike in zip(causes, [those] if ballot else [[member] for member in those], strict=True):
+                met = self._record(session, attempt, [member.id for member in alike], State.ABORTED, cause)
+                yield from ((member, cause) for member in alike if member.id in met)
 
     def _again(
         self,
@@ -285,11 +297,19 @@ class Decider:
         members: Sequence[UUID],
         state: State,
         cause: Mapping[str, object] | None,
-    ) -> bool:
-        met = journal.record_decision(
-            session, attempt.leader, attempt.number, members, state, cause, self._limits.look_after
+    ) -> set[UUID]:
+        """What follows in the local transaction are the coordinator's own changes. An outcome worker must not wait long
+        for rows that somebody holds: it may be the one who would let them go."""
+        return journal.record_decision(
+            session,
+            attempt.leader,
+            attempt.number,
+            members,
+            state,
+            cause,
+            self._limits.look_after,
+            self._limits.branch_row_timeout,
         )
-        return bool(met)
 
 
 def _refused_beside(attempt: Attempt, ballots: Sequence[Ballot]) -> dict[UUID, Decision]:

@@ -10,18 +10,28 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from atomic_commit.errors import Conflict
+from atomic_commit.errors import Conflict, Refused
 
 #: Plain JSON values by name; what travels from begin through the branches to commit.
 Values = dict[str, Any]
 
 BranchFunction = Callable[..., Values | None]
+_A = TypeVar("_A")
 _F = TypeVar("_F", bound=BranchFunction)
-_T = TypeVar("_T", bound=Callable[..., Sequence[Values | None]])
+_T = TypeVar("_T", bound=Callable[..., Sequence["Values | Refused | None"]])
 
 
 def _no_change(session: Session, transaction: UUID, values: Values) -> None:
     """For a transaction that changes nothing of its own when it begins or aborts."""
+
+
+def only_answer(answers: Sequence[_A | Refused]) -> _A:
+    """What a function for several has answered for the only one. Raises its Refused: so the function for one can be
+    written as the one for several."""
+    (answer,) = answers
+    if isinstance(answer, Refused):
+        raise answer
+    return answer
 
 
 @dataclass(frozen=True)
@@ -61,13 +71,14 @@ class TransactionKind:
 @dataclass(frozen=True)
 class BranchDeclaration:
     """One branch that a service offers: its name, its function, the names of the values that it takes, and for several
-    transactions at once what locks their rows and what does the work."""
+    transactions at once what locks their rows and what does the work. `holds`: it changes nothing."""
 
     name: str
     function: BranchFunction
     takes: tuple[str, ...]
     locks: BranchFunction | None = None
-    together: Callable[..., Sequence[Values | None]] | None = None
+    together: Callable[..., Sequence[Values | Refused | None]] | None = None
+    holds: bool = False
 
     def call(self, session: Session, values: Mapping[str, Any]) -> Values:
         """Run the business function on the values that it names. What it returns joins the values."""
@@ -78,8 +89,9 @@ class BranchDeclaration:
         if self.locks:
             self.locks(session, **self._lists(members))
 
-    def call_together(self, session: Session, members: Sequence[Mapping[str, Any]]) -> list[Values] | None:
-        """What ``call`` would return for each of these transactions, all at once. None where nothing does that."""
+    def call_together(self, session: Session, members: Sequence[Mapping[str, Any]]) -> list[Values | Refused] | None:
+        """What ``call`` would return for each of these transactions, all at once, or the Refused that it would raise.
+        None where nothing does that."""
         if self.together is None:
             return None
         return [own or {} for own in self.together(session, **self._lists(members))]
@@ -118,6 +130,22 @@ class Branches:
         self.declared[name] = BranchDeclaration(name, function, tuple(takes))
         return function
 
+    def hold(self, function: _F) -> _F:
+        """Declare a branch that changes nothing: it looks whether the transaction may happen, and locks what it has
+        seen so that this stays so until the outcome::
+
+            @branches.hold
+            def hold_active_user(session, user_id): ...
+
+        Nothing of it has to be undone. Where every branch before was a hold, whoever is refused is left out of an
+        attempt and the others go on, as at the first branch: so holds come first where the global order allows it. A
+        hold that writes raises Impossible.
+        """
+        self.branch(function)
+        name = f"{self.service}.{function.__name__}"
+        self.declared[name] = replace(self.declared[name], holds=True)
+        return function
+
     def locks(self, function: BranchFunction) -> Callable[[_F], _F]:
         """Declare what locks, in primary-key order, the rows that the branch `function` touches, for several
         transactions at once: same parameter names, each the list of their values::
@@ -144,7 +172,9 @@ class Branches:
             def restock_all(session, quantities): ...
 
         It is tried first, and has to lock in primary-key order by itself. Whatever it raises undoes it, and then each
-        transaction is asked by itself: it need not tell who is in the way.
+        transaction is asked by itself: it need not tell who is in the way. Where it knows whom the function would
+        refuse, it returns that Refused in the place of what the function would return, and goes on as if that one were
+        not there: then it is asked again for the others alone, which spares asking each.
         """
         name = f"{self.service}.{function.__name__}"
 

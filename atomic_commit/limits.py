@@ -23,7 +23,8 @@ class Limits:
     ``patience``: silence of one attempt before it is rolled back and a new one begins; doubles with each silent attempt
     up to ``patience_cap``, so that a long queue is not mistaken for a loss for ever.
     ``lock_timeout``: longest wait for a row lock, in a request or in a branch.
-    ``branch_row_timeout``: longest wait for the branch row, which only a duplicate of the same branch can hold.
+    ``branch_row_timeout``: longest wait of an outcome worker for a row of the business; and of anybody for the branch
+    row, which only a duplicate of the same branch can hold.
     ``sweep_interval``: mean time between two looks of recovery, jittered by half.
     ``look_after``: when recovery first looks at a transaction whose messages should long have done the work.
     ``backoff``/``backoff_cap``: first and longest pause before a new attempt or a repeated outcome message.

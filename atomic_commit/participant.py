@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
-from typing import Any, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 import psycopg2.extensions
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.event import listen
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction
 
 from atomic_commit.database import autocommit, defects_named, run_outside_transaction, told_apart
 from atomic_commit.declare import BranchDeclaration, Values
@@ -39,7 +39,7 @@ from atomic_commit.errors import (
 )
 from atomic_commit.identity import OWN_DATABASE, Identity
 from atomic_commit.limits import Limits
-from atomic_commit.members import run_members
+from atomic_commit.members import Run, run_members
 from atomic_commit.names import Gid
 from atomic_commit.other_releases import read_members
 from atomic_commit.points import reach
@@ -71,12 +71,14 @@ class HandedOn(TypedDict):
 
     ``prepared``: the gids prepared so far, in order, each with the id of its database; ``members``: for each
     transaction of the attempt (its id as text) what begin and the branches so far returned; ``dropped``: those that
-    said no to the first branch, each with its ballot's members, while the others went on.
+    said no while the others went on, each with its ballot's members; ``changed``: whether any branch so far was more
+    than a hold, so that nobody can be left out of what it has prepared.
     """
 
     prepared: dict[str, str]
     members: dict[str, Values]
     dropped: dict[str, dict[str, Any]]
+    changed: NotRequired[bool]
 
 
 def read_handed_on(value: object) -> HandedOn:
@@ -132,35 +134,36 @@ class Participant:
             reach("prepare.after_branch_row", session)
             members = handed_on["members"]
             with defects_named():
-                session.info["branch_runs"] = True
-                added, noes = run_members(session, branch, members)
-                session.info["branch_runs"] = False
-                session.flush()
+                with _branch_runs(session, branch):
+                    run = run_members(session, branch, members)
+                    session.flush()
                 reach("prepare.after_function", session)
-                # Nobody can be left out of what an earlier branch has prepared for all.
-                goes_on = bool(added) and not (noes and handed_on["prepared"])
+                # Nobody can be left out of changes that an earlier branch has prepared for all.
+                goes_on = bool(run.added) and not (run.noes and _changed(handed_on))
                 if goes_on:
                     _prepare_transaction(session, gid)
         if not goes_on:
-            raise MembersSaidNo({member: self._by_itself(branch, members[member], no) for member, no in noes.items()})
+            raise MembersSaidNo(
+                {member: self._by_itself(branch, members[member], no, run) for member, no in run.noes.items()}
+            )
         reach("prepare.after_prepare")
         return {
             "prepared": {**handed_on["prepared"], str(gid): database},
-            "members": {member: {**members[member], **own} for member, own in added.items()},
-            "dropped": {**handed_on["dropped"], **{member: no.as_cause() for member, no in noes.items()}},
+            "members": {member: {**members[member], **own} for member, own in run.added.items()},
+            "dropped": {**handed_on["dropped"], **{member: no.as_cause() for member, no in run.noes.items()}},
+            "changed": _changed(handed_on) or not branch.holds,
         }
 
-    def _by_itself(self, branch: BranchDeclaration, values: Values, no: Ballot) -> dict[str, Any]:
+    def _by_itself(self, branch: BranchDeclaration, values: Values, no: Ballot, run: Run) -> dict[str, Any]:
         """A no that was said beside others, who may have taken what is missing and are now undone: a refusal stands
         only if it is repeated without them. Else it is worth another try."""
-        if no.cause is not Cause.REFUSED:
+        if no.cause is not Cause.REFUSED or run.undisturbed:
             return no.as_cause()
         try:
             with told_apart(), _own_transaction(self._autocommit) as session:
                 session.connection().exec_driver_sql("BEGIN")
-                session.info["branch_runs"] = True
-                branch.call(session, values)
-                session.info["branch_runs"] = False
+                with _branch_runs(session, branch):
+                    branch.call(session, values)
         except AtomicCommitError as error:
             return no_ballot(branch.name, error).as_cause()
         return replace(no, cause=Cause.CONFLICT).as_cause()
@@ -283,6 +286,8 @@ def _own_transaction(engine: Engine) -> Iterator[Session]:
     """
     with engine.connect() as connection, Session(connection) as session:
         listen(session, "after_soft_rollback", _refuse_to_go_on)
+        listen(session, "do_orm_execute", _refuse_to_write)
+        listen(session, "before_flush", _refuse_to_flush)
         try:
             yield session
         except BaseException:
@@ -290,6 +295,24 @@ def _own_transaction(engine: Engine) -> Iterator[Session]:
             raise
         if _in_transaction(connection):
             _roll_back(connection)
+
+
+@contextmanager
+def _branch_runs(session: Session, branch: BranchDeclaration) -> Iterator[None]:
+    session.info["branch_runs"], session.info["holds"] = True, branch.holds
+    yield
+    session.info["branch_runs"] = False
+
+
+def _refuse_to_write(state: ORMExecuteState) -> None:
+    """Whom a later branch leaves out stays in what a hold has prepared, and that will be committed."""
+    if state.session.info.get("holds") and (state.is_insert or state.is_update or state.is_delete):
+        raise Impossible("a hold may not write: declare it as a branch")
+
+
+def _refuse_to_flush(session: Session, *_: object) -> None:
+    if session.info.get("holds") and (session.new or session.dirty or session.deleted):
+        raise Impossible("a hold may not write: declare it as a branch")
 
 
 def _refuse_to_go_on(session: Session, ended: SessionTransaction) -> None:
@@ -324,6 +347,11 @@ def _prepare_transaction(session: Session, gid: Gid) -> None:
         raise Impossible(
             f"{gid}: PREPARE TRANSACTION was answered with {cursor.statusmessage}; the branch hid a database error"
         )
+
+
+def _changed(handed_on: HandedOn) -> bool:
+    """Whether somebody has changed anything so far. (Who does not say so did not know of holds.)"""
+    return handed_on.get("changed", bool(handed_on["prepared"]))
 
 
 def _key(gid: Gid) -> dict[str, Any]:

@@ -33,8 +33,8 @@ class Caller(Protocol):
 
 @dataclass(frozen=True)
 class Load:
-    """`processes` share the clients; `rate` a second, or None for as fast as they are answered. `seconds`: after so long
-    nothing more is asked for."""
+    """`processes` share the clients; `rate` a second, or None for as fast as they are answered. `seconds`: after
+    so long nothing more is asked for."""
 
     caller: Caller
     items: Sequence[Any]

@@ -5,13 +5,14 @@ Each branch works on any number of requests with the same two statements: lock a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import ARRAY, Integer, bindparam, column, func, select, update
 from sqlalchemy.orm import Session
 
-from atomic_commit import Branches, Refused, Values
+from atomic_commit import Branches, Refused, Values, only_answer
 from products_service.models import Product, room
 
 branches = Branches("products")
@@ -23,13 +24,13 @@ def take_stock(session: Session, lines: list[dict[str, int]]) -> Values:
 
     Refuses a product that is unknown or has too little stock.
     """
-    return take_all(session, [lines])[0]
+    return only_answer(take_all(session, [lines]))
 
 
 @branches.together(take_stock)
-def take_all(session: Session, lines: list[list[dict[str, int]]]) -> list[Values]:
+def take_all(session: Session, lines: list[list[dict[str, int]]]) -> list[Values | Refused]:
     products = _locked(session, (line["product_id"] for of_one in lines for line in of_one))
-    taken = [{"prices": [_take(products, number, line) for number, line in enumerate(of_one)]} for of_one in lines]
+    taken = [_take_lines(products, of_one) for of_one in lines]
     _write(session, products)
     return taken
 
@@ -37,17 +38,15 @@ def take_all(session: Session, lines: list[list[dict[str, int]]]) -> list[Values
 @branches.branch
 def restock(session: Session, quantities: list[list[int]]) -> None:
     """Put quantities back: pairs of product id and quantity. Refuses what does not fit into the warehouse."""
-    restock_all(session, [quantities])
+    only_answer(restock_all(session, [quantities]))
 
 
 @branches.together(restock)
-def restock_all(session: Session, quantities: list[list[list[int]]]) -> list[None]:
+def restock_all(session: Session, quantities: list[list[list[int]]]) -> list[Refused | None]:
     products = _locked(session, (product_id for of_one in quantities for product_id, _ in of_one))
-    for of_one in quantities:
-        for product_id, quantity in of_one:
-            _put_back(products, product_id, quantity)
+    answers = [_put_all_back(products, of_one) for of_one in quantities]
     _write(session, products)
-    return [None] * len(quantities)
+    return answers
 
 
 @branches.locks(take_stock)
@@ -68,6 +67,33 @@ class _Held:
     room: int
     price: int
     change: int = 0
+
+
+def _take_lines(products: dict[int, _Held], lines: list[dict[str, int]]) -> Values | Refused:
+    with _all_of(products, (line["product_id"] for line in lines)) as no:
+        return {"prices": [_take(products, number, line) for number, line in enumerate(lines)]}
+    return no[0]
+
+
+def _put_all_back(products: dict[int, _Held], quantities: list[list[int]]) -> Refused | None:
+    with _all_of(products, (product_id for product_id, _ in quantities)) as no:
+        for product_id, quantity in quantities:
+            _put_back(products, product_id, quantity)
+        return None
+    return no[0]
+
+
+@contextmanager
+def _all_of(products: dict[int, _Held], ids: Iterable[int]) -> Iterator[list[Refused]]:
+    """Change all of these products or, where one of the changes is refused, none. Gives the refusal then."""
+    before = {id: products[id].change for id in ids if id in products}
+    no: list[Refused] = []
+    try:
+        yield no
+    except Refused as refused:
+        no.append(refused)
+        for id, change in before.items():
+            products[id].change = change
 
 
 def _take(products: dict[int, _Held], number: int, line: dict[str, int]) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from atomic_commit.journal.terms import (
@@ -42,12 +42,15 @@ def record_decision(
     state: State,
     cause: Mapping[str, object] | None,
     look_after: float,
+    lock_timeout: float,
 ) -> set[UUID]:
     """The conditional update that decides about these members of an attempt. Returns those that it met.
 
     Whoever wins the first of these updates has decided about the attempt: the others of the same local transaction
     follow it, every other decider finds the rows changed, and nobody decides twice. With the local changes in the same
     local transaction, its commit is the commit point.
+
+    From here on the local transaction waits for no lock for longer than `lock_timeout` seconds.
     """
     met = session.scalars(
         _DECIDE,
@@ -58,6 +61,7 @@ def record_decision(
             "new_state": state,
             "new_cause": cause,
             "look_after": look_after,
+            "lock_timeout": f"{round(lock_timeout * 1000)}ms",
         },
     )
     return set(met)
@@ -138,7 +142,7 @@ _DECIDE = (
         dispatched=True,
         **PROGRESS,
     )
-    .returning(table.c.id)
+    .returning(table.c.id, func.set_config("lock_timeout", sa.bindparam("lock_timeout", type_=sa.Text), True))
 )
 
 _BALLOT = (

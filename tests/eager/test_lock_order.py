@@ -176,8 +176,9 @@ def test_a_lock_that_is_not_to_be_had_is_waited_for_once(shop: Shop, members: di
         Session(shop.engines["products"]) as session,
     ):
         session.execute(sa.text("SET LOCAL lock_timeout = '300ms'"))
-        added, noes = run_members(session, replace(declared, locks=lock, together=None), members)
-    assert waits == ["300ms", "20ms"]
+        run = run_members(session, replace(declared, locks=lock, together=None), members)
+        added, noes = run.added, run.noes
+    assert waits == ["300ms", "20ms", "20ms"]
     assert len(added) == 2
     assert [no.cause for no in noes.values()] == [Cause.CONFLICT]
 

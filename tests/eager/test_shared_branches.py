@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
 from eager_line import all_placed, attempts_of, ends, reason
-from eager_shop import Shop
+from eager_shop import INSTALLATION, LIMITS, Shop
 from sqlalchemy.orm import Session
 
 from atomic_commit import Impossible, Refused, TransactionRecord, records
 from atomic_commit.declare import BranchDeclaration
 from atomic_commit.members import run_members
+from atomic_commit.names import Gid
 from orders_service.place_order import place_order
 from products_service.models import Product
+from users_service.branches import branches as users
+from users_service.remove_user import remove_user
 
 
 def all_cancelled(shop: Shop, orders: list[int]) -> list[TransactionRecord]:
@@ -56,7 +60,8 @@ def test_each_finds_in_its_session_what_a_new_one_would_find(shop: Shop, teapot:
 
     branch = BranchDeclaration("products.look_and_take", look_and_take, ("product_id",))
     with Session(shop.engines["products"]) as session:
-        added, noes = run_members(session, branch, {name: {"product_id": teapot} for name in "abc"})
+        run = run_members(session, branch, {name: {"product_id": teapot} for name in "abc"})
+        added, noes = run.added, run.noes
     assert [added[name]["seen"] for name in "abc"] == [10, 9, 8]
     assert noes == {}
 
@@ -73,6 +78,128 @@ def test_a_refusal_in_the_first_branch_is_none_where_those_who_caused_it_do_not_
         assert [str(shop.record("orders", record.id).state) for record in begun] == ["preparing"] * 2
     shop.recover()
     assert sorted(state for state, _ in ends(shop, "orders", begun)) == ["aborted", "committed"]
+
+
+# ---- what is left of those who are left out
+
+
+def take_one(session: Session, product_id: int, refused: bool) -> None:
+    session.execute(sa.text("UPDATE products SET stock = stock - 1 WHERE id = :id"), {"id": product_id})
+    if refused:
+        raise Refused("not_this_one", "This one is refused.")
+
+
+def take_each(session: Session, product_id: list[int], refused: list[bool]) -> list[Refused | None]:
+    lock_each(session, product_id, refused)
+    for id, no in zip(product_id, refused, strict=True):
+        if not no:
+            take_one(session, id, no)
+    return [Refused("not_this_one", "This one is refused.") if no else None for no in refused]
+
+
+def lock_each(session: Session, product_id: list[int], refused: list[bool]) -> None:
+    locked = "SELECT id FROM products WHERE id = ANY (:ids) ORDER BY id FOR UPDATE"
+    session.execute(sa.text(locked), {"ids": product_id})
+
+
+@pytest.mark.parametrize("together", [take_each, None], ids=["together", "one-by-one"])
+def test_who_is_left_out_keeps_no_row_locked(shop: Shop, teapot: int, kettle: int, together: Any) -> None:
+    """What is prepared keeps its locks until the outcome: whoever wants that row would wait for what has no use."""
+    branch = BranchDeclaration("products.take_one", take_one, ("product_id", "refused"), lock_each, together)
+    members = {
+        "a": {"product_id": teapot, "refused": False},
+        "b": {"product_id": kettle, "refused": True},
+        "c": {"product_id": teapot, "refused": False},
+    }
+    with Session(shop.engines["products"]) as session:
+        run = run_members(session, branch, members)
+        free = shop.query("products", "SELECT id FROM products ORDER BY id FOR UPDATE SKIP LOCKED")
+        stocks = session.scalars(sa.text("SELECT stock FROM products ORDER BY id")).all()
+    assert (list(run.added), list(run.noes)) == (["a", "c"], ["b"])
+    assert free == [(kettle,)]
+    assert stocks == [8, 10]
+
+
+def test_whose_refusal_together_tells_is_asked_no_second_time(shop: Shop, teapot: int, kettle: int) -> None:
+    """Whom the function for several names is believed: the function for one is not called at all."""
+    asked: list[int] = []
+
+    def never(session: Session, product_id: int, refused: bool) -> None:
+        asked.append(product_id)
+
+    branch = BranchDeclaration("products.take_one", never, ("product_id", "refused"), lock_each, take_each)
+    members = {name: {"product_id": teapot, "refused": name == "b"} for name in "abc"}
+    with Session(shop.engines["products"]) as session:
+        run = run_members(session, branch, members)
+    assert (list(run.added), list(run.noes), asked) == (["a", "c"], ["b"], [])
+
+
+def test_a_user_who_is_being_removed_is_not_locked_for_an_order_that_is_refused(shop: Shop, user: int) -> None:
+    """The removal would wait for it."""
+    leaver = shop.add_user("Leaver")
+    with shop.post.loses():
+        shop.begin("users", "remove_user", user_id=leaver)
+    with Session(shop.engines["users"]) as session:
+        run = run_members(
+            session, users.declared["users.hold_active_user"], {"a": {"user_id": leaver}, "b": {"user_id": user}}
+        )
+        free = shop.query("users", "SELECT id FROM users ORDER BY id FOR UPDATE SKIP LOCKED")
+    assert (list(run.added), [no.reason for no in run.noes.values()]) == (["b"], ["user_is_being_removed"])
+    assert free == [(leaver,)]
+    shop.recover()
+
+
+def test_an_outcome_worker_does_not_wait_long_for_a_row_of_the_business(
+    shop: Shop, customers: list[int], teapot: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be the one who would have to let go of it."""
+    waits: list[str] = []
+
+    def commit(session: Session, transaction: Any, values: Any) -> Any:
+        waits.append(session.scalar(sa.text("SHOW lock_timeout")))
+        return remove_user.commit(session, transaction, values)
+
+    def abort(session: Session, transaction: Any, values: Any) -> Any:
+        waits.append(session.scalar(sa.text("SHOW lock_timeout")))
+        return remove_user.abort(session, transaction, values)
+
+    kinds = shop.atomic("users").coordinator._kinds
+    monkeypatch.setitem(kinds, "remove_user", replace(remove_user, commit=commit, commit_together=None, abort=abort))
+    shop.remove_user(customers[0]).expect(200)
+    shop.call("products", "PATCH", f"/products/{teapot}", {"capacity": shop.stock_of(teapot)}).expect(200)
+    shop.remove_user(customers[1]).expect(409)
+    assert waits == [f"{round(LIMITS.branch_row_timeout * 1000)}ms"] * 2
+
+
+@pytest.fixture
+def customers(shop: Shop, teapot: int) -> list[int]:
+    ids = [shop.add_user(f"User{number}") for number in range(2)]
+    for id in ids:
+        shop.place_order(id, {teapot: 1})
+    return ids
+
+
+# ---- holds
+
+
+def zero_by_statement(session: Session, product_id: int) -> None:
+    session.execute(sa.update(Product).where(Product.id == product_id).values(stock=0))
+
+
+def zero_by_object(session: Session, product_id: int) -> None:
+    session.get_one(Product, product_id).stock = 0
+
+
+@pytest.mark.parametrize("function", [zero_by_statement, zero_by_object])
+def test_a_hold_that_writes_is_refused_loudly(shop: Shop, teapot: int, function: Any) -> None:
+    """Whom a later branch leaves out stays in what it has prepared."""
+    branch = BranchDeclaration("products.look", function, ("product_id",), holds=True)
+    gid = Gid(INSTALLATION, "orders.look", uuid4(), 1, branch.name)
+    handed_on: Any = {"prepared": {}, "members": {str(gid.transaction): {"product_id": teapot}}, "dropped": {}}
+    with pytest.raises(Impossible, match="hold"):
+        shop.participant_of(gid).prepare(gid, branch, handed_on)
+    assert shop.stock_of(teapot) == 10
+    assert shop.prepared() == []
 
 
 # ---- the decision

@@ -78,7 +78,8 @@ def test_a_branch_changes_and_returns_the_same(shop: Shop, members: dict[str, Va
     seen = []
     for branch in (TOGETHER[name], replace(TOGETHER[name], together=None)):
         with Session(shop.engines[service_of(name)]) as session:
-            added, noes = run_members(session, branch, members)
+            run = run_members(session, branch, members)
+            added, noes = run.added, run.noes
             assert noes == {}
             seen.append((added, rows(session, service_of(name))))
             session.rollback()
@@ -97,7 +98,8 @@ def test_who_is_refused_is_refused_by_itself(
     shop: Shop, members: dict[str, Values], name: str, last: dict[str, Any]
 ) -> None:
     with Session(shop.engines[service_of(name)]) as session:
-        added, noes = run_members(session, TOGETHER[name], {**members, "refused": last})
+        run = run_members(session, TOGETHER[name], {**members, "refused": last})
+        added, noes = run.added, run.noes
     assert list(added) == list(members)
     assert list(noes) == ["refused"]
 
@@ -113,7 +115,8 @@ def test_what_was_done_together_is_undone_before_they_are_asked_one_by_one(shop:
 
     branch = BranchDeclaration("products.take_one", take_one, ("product_id",), together=take_all)
     with Session(shop.engines["products"]) as session:
-        added, noes = run_members(session, branch, {name: {"product_id": teapot} for name in "abc"})
+        run = run_members(session, branch, {name: {"product_id": teapot} for name in "abc"})
+        added, noes = run.added, run.noes
         assert session.scalar(sa.text("SELECT stock FROM products WHERE id = :id"), {"id": teapot}) == 7
     assert (list(added), noes) == (["a", "b", "c"], {})
 
@@ -127,7 +130,8 @@ def test_a_no_undoes_what_its_own_has_done_and_nothing_else(shop: Shop, teapot: 
     branch = BranchDeclaration("products.take_unless_last", take_unless_last, ("product_id", "last"))
     members = {name: {"product_id": teapot, "last": name == "b"} for name in "abc"}
     with Session(shop.engines["products"]) as session:
-        added, noes = run_members(session, branch, members)
+        run = run_members(session, branch, members)
+        added, noes = run.added, run.noes
         assert session.scalar(sa.text("SELECT stock FROM products WHERE id = :id"), {"id": teapot}) == 8
     assert (list(added), list(noes)) == (["a", "c"], ["b"])
 
@@ -137,7 +141,8 @@ def test_one_result_for_each_or_none_at_all(shop: Shop) -> None:
     branch = BranchDeclaration("products.forget", lambda session, number: {"seen": number}, ("number",))
     branch = replace(branch, together=lambda session, number: [{"seen": 0}])
     with Session(shop.engines["products"]) as session:
-        added, _ = run_members(session, branch, {"a": {"number": 1}, "b": {"number": 2}})
+        run = run_members(session, branch, {"a": {"number": 1}, "b": {"number": 2}})
+        added = run.added
     assert added == {"a": {"seen": 1}, "b": {"seen": 2}}
 
 

@@ -49,8 +49,11 @@ def _protocol(options: argparse.Namespace) -> Iterator[bool]:
 
 
 def _sharing(options: argparse.Namespace) -> Iterator[bool]:
-    print(f"Two transactions that may share {options.shared_attempts} attempts, any number of faults:", flush=True)
-    yield _holds(check_sharing(options.shared_attempts, most=options.most))
+    for holds in (False, True):
+        first = ", the first branch a hold" if holds else ""
+        words = f"Two transactions that may share {options.shared_attempts} attempts{first}, any number of faults:"
+        print(words, flush=True)
+        yield _holds(check_sharing(options.shared_attempts, holds=holds, most=options.most))
 
 
 def _holds(report: Report) -> bool:

@@ -166,13 +166,14 @@ def check_sharing(
     attempts: int,
     without: sharing.Mutation | None = None,
     *,
+    holds: bool = False,
     only: frozenset[StrEnum] = frozenset(sharing.Property),
     most: int = 5_000_000,
 ) -> Report:
-    """``check`` for transactions that share attempts."""
+    """``check`` for transactions that share attempts, whose first branch is a hold if it `holds`."""
     began = time.monotonic()
     with _no_garbage():
-        graph = Graph(SharingMachine(attempts, without))
+        graph = Graph(SharingMachine(attempts, without, holds=holds or without in sharing.OF_HOLDS))
         found = explore(graph, [graph.machine.start()], most, only=only)
     size = (len(graph.states), graph.transitions, graph.depth, 0)
     return Report(*size, time.monotonic() - began, *((found[0], tuple(found[1])) if found else ()))

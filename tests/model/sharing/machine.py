@@ -28,10 +28,13 @@ _DECIDERS_WITHOUT = {M.DROPPED_ALL_THE_SAME: "drops", M.REFUSED_BESIDE_OTHERS: "
 
 
 class Machine:
-    """Two transactions with `attempts` attempts each, two participants, any number of faults."""
+    """Two transactions with `attempts` attempts each, two participants, any number of faults. `holds`: the first
+    participant's branch changes nothing, so that the second may leave out who says no as well."""
 
-    def __init__(self, attempts: int, without: M | None = None, *, reduce: bool = True) -> None:
+    def __init__(self, attempts: int, without: M | None = None, *, holds: bool = False, reduce: bool = True) -> None:
         self.attempts, self.without = attempts, without
+        self.changing = PARTICIPANTS[1:] if holds and without is not M.HOLD_THAT_WRITES else PARTICIPANTS
+        self._leaving_out = PARTICIPANTS if holds or without is M.DROPPED_LATER else PARTICIPANTS[:1]
         self._reduce = reduce and without not in _NOT_REDUCIBLE
         self.keys = tuple(Key(leader, number) for leader in TRANSACTIONS for number in range(1, attempts + 1))
         self._at = {key: at for at, key in enumerate(self.keys)}
@@ -243,7 +246,7 @@ class Machine:
         for said in product(("yes", "refused", "again"), repeat=len(slot.inside)):
             yes = tuple(t for t, word in zip(slot.inside, said, strict=True) if word == "yes")
             noes = tuple((t, word) for t, word in zip(slot.inside, said, strict=True) if word != "yes")
-            if yes and (not noes or p == 0 or self.without is M.DROPPED_LATER):
+            if yes and (not noes or p in self._leaving_out):
                 handed, held = HandedOn(yes, tuple(sorted((*slot.dropped, *noes)))), Slot("", "prepared", yes)
                 here = f"{_branch_name(key, p)} for {_names(yes)}" + (f" ({_noes(noes)})" if noes else "")
                 yield f"{here}: PREPARE TRANSACTION", self._to(state, Said(key, p, handed), slot=(key, p, held))

@@ -11,7 +11,8 @@ class Mutation(StrEnum):
     """One protection less, in words."""
 
     DROPPED_ALL_THE_SAME = "whom the first branch has left out is committed with the others"
-    DROPPED_LATER = "a later branch leaves out who says no, as the first one does"
+    DROPPED_LATER = "a later branch leaves out who says no, though the first one was no hold"
+    HOLD_THAT_WRITES = "what is declared a hold changes something all the same"
     FIRST_COME_FIRST_DECIDED = "members are decided in local transactions of their own, each telling the branches"
     DROPPED_GOES_AT_ONCE = "whoever goes again does so before the former attempt is settled"
     RESENT_WITH_OTHERS = "an attempt that is sent again takes those along who wait"
@@ -26,6 +27,7 @@ class Mutation(StrEnum):
 BREAKS: dict[Mutation, tuple[P, ...]] = {
     Mutation.DROPPED_ALL_THE_SAME: (P.PROOF, P.ATOMIC, P.NOTHING_LEFT),
     Mutation.DROPPED_LATER: (P.ATOMIC,),
+    Mutation.HOLD_THAT_WRITES: (P.ATOMIC,),
     Mutation.FIRST_COME_FIRST_DECIDED: (P.ONE_DECISION, P.ATOMIC),
     Mutation.DROPPED_GOES_AT_ONCE: (P.NO_OVERLAP, P.NOTHING_LEFT),
     Mutation.RESENT_WITH_OTHERS: (P.PROOF, P.ATOMIC),
@@ -35,3 +37,6 @@ BREAKS: dict[Mutation, tuple[P, ...]] = {
     Mutation.ANY_ATTEMPT: (P.PROOF, P.ATOMIC, P.ONE_DECISION, P.POSSIBLE),
     Mutation.FENCE_DOES_NOT_WAIT: (P.NO_LATE_PREPARE, P.NOTHING_LEFT),
 }
+
+#: Mutations of attempts whose first branch is a hold.
+OF_HOLDS = frozenset({Mutation.HOLD_THAT_WRITES})

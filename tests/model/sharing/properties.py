@@ -71,14 +71,17 @@ def _broken_for(machine: Machine, state: State, t: int) -> Iterator[Property]:
     """The promises about one transaction."""
     row = state.transactions[t]
     effects = [
-        key for key in machine.keys for slot in machine.slots_of(state, key) if slot.row == "done" and t in slot.inside
+        key
+        for key in machine.keys
+        for p, slot in enumerate(machine.slots_of(state, key))
+        if p in machine.changing and slot.row == "done" and t in slot.inside
     ]
-    if effects and (row.state != "committed" or {*effects} != {row.key} or len(effects) > len(PARTICIPANTS)):
+    if effects and (row.state != "committed" or {*effects} != {row.key} or len(effects) > len(machine.changing)):
         yield Property.ATOMIC
     if row.state == "committed" and not all(_has(slot, t) for slot in machine.slots_of(state, row.key)):
         yield Property.ATOMIC
     if row.settled:
-        if row.state == "committed" and len(effects) != len(PARTICIPANTS):
+        if row.state == "committed" and len(effects) != len(machine.changing):
             yield Property.NOTHING_LEFT
         if any(s.work == "prepared" and t in s.inside for key in machine.keys for s in machine.slots_of(state, key)):
             yield Property.NOTHING_LEFT
