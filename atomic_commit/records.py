@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from atomic_commit.schema import transaction_branches as branches_table
 from atomic_commit.schema import transactions as table
+from atomic_commit.votes import Cause
 
 #: How the ``error`` of a transaction begins whose words are for operators only.
 UNEXPECTED = "unexpected: "
@@ -131,6 +132,15 @@ class TransactionRecord:
     def led_by(self) -> tuple[UUID, int]:
         """The name of the attempt that it is or was last part of: the leader's id, and which of the leader's it is."""
         return (self.leader, self.leader_attempt or 0) if self.leader else (self.id, self.attempt)
+
+    @property
+    def companions(self) -> tuple[UUID, int] | None:
+        """The name of the attempt whose members it goes again with, and with nobody else: those that were rolled back
+        because of others have been found good together, and strangers may be the next to say no. None for all that are
+        free to go with anybody."""
+        if not self.waiting or (self.cause or {}).get("cause") != Cause.BESIDE:
+            return None
+        return (self.leader, self.leader_attempt or 0) if self.leader else (self.id, self.attempt - 1)
 
     @property
     def current_branches(self) -> tuple[BranchRecord, ...]:

@@ -21,6 +21,7 @@ metadata = sa.MetaData()
 #: One row for each attempt that is not decided: its leader's.
 _UNDER_WAY = "state = 'preparing' AND waits_until IS NULL AND leader IS NULL"
 _FOLLOWS = "leader IS NOT NULL AND settled_at IS NULL"
+_SILENT = "state = 'preparing' AND silent_attempts > 0"
 
 _moment = sa.DateTime(timezone=True)
 
@@ -70,6 +71,8 @@ transactions = sa.Table(
     sa.Index("transactions_waiting", "kind", "waits_until", postgresql_where=sa.text("waits_until IS NOT NULL")),
     sa.Index("transactions_under_way", "kind", postgresql_where=sa.text(_UNDER_WAY)),
     sa.Index("transactions_followers", "leader", postgresql_where=sa.text(_FOLLOWS)),
+    # Whose last attempt was silent: hardly ever any, also where very many wait.
+    sa.Index("transactions_silent", "kind", postgresql_where=sa.text(_SILENT)),
 )
 
 transaction_branches = sa.Table(
@@ -264,9 +267,11 @@ CREATE TABLE database_identity (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 INSERT INTO database_identity DEFAULT VALUES;
+CREATE INDEX transactions_silent ON transactions (kind) WHERE state = 'preparing' AND silent_attempts > 0;
 """
 
 _BACK_TO_V3 = """
+DROP INDEX transactions_silent;
 DROP TABLE participant_databases, database_identity;
 """
 

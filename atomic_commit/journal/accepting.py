@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from atomic_commit.journal.terms import NOW, changed
-from atomic_commit.journal.turns import SOMEBODY_WAITS, UNDER_WAY, turn
+from atomic_commit.journal.turns import NOBODY_FRESH_WAITS, PLACE_FOR_FRESH, turn
 from atomic_commit.records import IdempotencyKey, State, TransactionRecord, new_branch, transaction_record
 from atomic_commit.schema import transactions as table
 
@@ -126,7 +126,7 @@ def take_place(session: Session, transaction: UUID, kind: str) -> bool:
 _ACCEPT = sa.text(
     "WITH turn AS MATERIALIZED ("
     "  SELECT pg_try_advisory_xact_lock(:turns, hashtext(:kind))"
-    f"   AND NOT {SOMEBODY_WAITS} AND {UNDER_WAY} < :at_once AS goes"
+    f"   AND {NOBODY_FRESH_WAITS} AND {PLACE_FOR_FRESH} AS goes"
     "), accepted AS ("
     "  INSERT INTO transactions (id, kind, state, attempt, dispatched, waits_until, values, deadline, patience_until,"
     "   next_look_at, idempotency_caller, idempotency_route, idempotency_key, fingerprint)"

@@ -21,7 +21,7 @@ from atomic_commit.journal.terms import (
     given_seconds,
     in_seconds,
 )
-from atomic_commit.journal.turns import SOMEBODY_WAITS, TURNS, UNDER_WAY
+from atomic_commit.journal.turns import FRESH_MAY_GO, SILENT_MAY_GO, TURNS, turn
 from atomic_commit.records import TransactionRecord, of_attempt, read_all, with_time
 from atomic_commit.schema import transaction_branches as branches_table
 from atomic_commit.schema import transactions as table
@@ -38,7 +38,7 @@ def insert_branches(session: Session, leader: UUID, attempt: int, task_ids: Mapp
 def somebody_may_go(session: Session, kind: str, attempts_at_once: int) -> bool:
     """Whether a transaction of this kind waits for an attempt, its pause is over, and there is a place. Nothing is
     locked: who claims it looks again."""
-    return bool(session.scalar(_MAY_GO, {"kind": kind, "at_once": attempts_at_once}))
+    return bool(_lines_that_may_go(session, kind, attempts_at_once))
 
 
 def kinds_that_wait(session: Session) -> set[str]:
@@ -54,7 +54,8 @@ def put_aside_kind(session: Session, kind: str, error: str) -> set[UUID]:
 
 def claim_waiting(session: Session, kind: str, attempts_at_once: int, size: int) -> list[TransactionRecord]:
     """Lock the transactions that go into the next attempt, longest waiting first: at most `size`, and one that has to
-    go alone goes alone. None while so many attempts are under way, or somebody else is at it.
+    go alone goes alone, one that has companions goes with these. None while so many attempts are under way, or somebody
+    else is at it.
 
     One at a time forms attempts of a kind (an advisory lock, held until the local transaction ends). It looks again
     afterwards, so that the others need not wait for it. A transaction whose last attempt is not settled everywhere yet
@@ -62,12 +63,25 @@ def claim_waiting(session: Session, kind: str, attempts_at_once: int, size: int)
     """
     if not session.scalar(_TURN, {"turns": TURNS, "kind": kind}):
         return []
-    if not session.scalar(_MAY_GO, {"kind": kind, "at_once": attempts_at_once}):
+    lines = _lines_that_may_go(session, kind, attempts_at_once)
+    if not lines:
         return []
-    found = read_all(session, _WAITING, {"kind": kind, "size": size})
+    found = read_all(session, _WAITING, {"kind": kind, "size": size, "lines": lines})
     if found and found[0].alone:
         return found[:1]
-    return [record for record in found if not record.alone]
+    return [record for record in found if not record.alone and _goes_with(found[0], record)]
+
+
+def _goes_with(first: TransactionRecord, other: TransactionRecord) -> bool:
+    """Whether they may share an attempt: not if only one of them has companions, or has been silent."""
+    return other.companions == first.companions and bool(other.silent_attempts) == bool(first.silent_attempts)
+
+
+def _lines_that_may_go(session: Session, kind: str, attempts_at_once: int) -> list[bool]:
+    """Which of the lines has somebody who may go, and a place: that of those who have been silent (True), the other
+    one."""
+    fresh, silent = session.execute(_MAY_GO, turn(kind, attempts_at_once)).one()
+    return [line for line, may_go in ((False, fresh), (True, silent)) if may_go]
 
 
 def start_attempt(
@@ -125,7 +139,7 @@ def mark_unpublished(session: Session, leader: UUID, number: int, pause: float) 
 
 _TURN = sa.text("SELECT pg_try_advisory_xact_lock(:turns, hashtext(:kind))")
 
-_MAY_GO = sa.text(f"SELECT {SOMEBODY_WAITS} AND {UNDER_WAY} < :at_once")
+_MAY_GO = sa.text(f"SELECT {FRESH_MAY_GO} AS fresh, {SILENT_MAY_GO} AS silent")
 
 #: By the time of the statement, which an index can be asked for: who came while the turn was waited for is there too.
 _WAITS = (table.c.waits_until <= func.statement_timestamp(), table.c.quarantined_at.is_(None))
@@ -137,7 +151,12 @@ _of_its_last_attempt = sa.or_(
 
 _WAITING = with_time(
     select(table)
-    .where(table.c.kind == sa.bindparam("kind"), *_WAITS, ~sa.exists(select(1).where(_of_its_last_attempt, *OWED)))
+    .where(
+        table.c.kind == sa.bindparam("kind"),
+        (table.c.silent_attempts > 0) == sa.any_(sa.bindparam("lines", type_=sa.ARRAY(sa.Boolean))),
+        *_WAITS,
+        ~sa.exists(select(1).where(_of_its_last_attempt, *OWED)),
+    )
     .order_by(table.c.waits_until)
     .limit(sa.bindparam("size", type_=sa.Integer))
     .with_for_update(skip_locked=True)

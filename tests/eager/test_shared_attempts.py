@@ -11,7 +11,7 @@ from eager_line import all_placed, all_removed, answer_rollbacks, attempts_of, e
 from eager_shop import LIMITS, Shop, message
 from sqlalchemy.orm import Session
 
-from atomic_commit import journal, records
+from atomic_commit import TransactionRecord, decider, journal, records
 
 
 @pytest.fixture
@@ -106,13 +106,58 @@ def test_one_that_the_first_branch_refuses_is_left_out_and_the_others_commit(sho
     assert shop.stock_of(teapot) == 7
 
 
-def test_one_that_a_later_branch_refuses_is_aborted_and_the_others_go_again_without_it(shop: Shop, user: int) -> None:
+def test_one_that_a_later_branch_refuses_is_left_out_where_the_first_only_holds(shop: Shop, user: int) -> None:
     teapot = shop.add_product(stock=10)
     begun = all_placed(shop, (user, {teapot: 1}), (user, {teapot: 99}), (user, {teapot: 2}))
     shop.dispatch("orders", "place_order")
-    assert ends(shop, "orders", begun) == [("committed", 2), ("aborted", 1), ("committed", 2)]
+    assert ends(shop, "orders", begun) == [("committed", 1), ("aborted", 1), ("committed", 1)]
+    assert list(attempts_of(shop, "orders", begun).values()) == [3]
     assert reason(shop, "orders", begun[1]) == "insufficient_stock"
     assert shop.stock_of(teapot) == 7
+
+
+def test_one_that_a_later_branch_refuses_is_aborted_and_the_others_go_again_without_it(
+    shop: Shop, customers: list[int], teapot: int, full: int
+) -> None:
+    """Where the first branch has changed something, nobody can be left out of that."""
+    shop.place_order(customers[1], {full: 1})
+    begun = all_removed(shop, customers)
+    shop.call("products", "PATCH", f"/products/{full}", {"capacity": shop.stock_of(full)}).expect(200)
+    shop.dispatch("users", "remove_user")
+    others = [("committed", 2)] * 3
+    assert ends(shop, "users", begun) == [("committed", 2), ("aborted", 1), *others]
+    assert reason(shop, "users", begun[1]) == "no_room"
+    assert shop.stock_of(teapot) == 9
+
+
+@pytest.fixture
+def full(shop: Shop) -> int:
+    return shop.add_product("kettle", stock=10)
+
+
+def test_those_who_were_rolled_back_because_of_another_go_again_together_and_without_newcomers(
+    shop: Shop, customers: list[int], full: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them has been found good. A stranger may be the next whom the warehouse refuses."""
+    shop.place_order(customers[1], {full: 1})
+    strangers = [shop.add_user(f"Stranger{number}") for number in range(2)]
+    for stranger in strangers:
+        shop.place_order(stranger, {full: 1})
+    early = all_removed(shop, customers)
+    shop.call("products", "PATCH", f"/products/{full}", {"capacity": shop.stock_of(full)}).expect(200)
+    late: list[TransactionRecord] = []
+
+    def meanwhile(point: str, _: Any = None) -> None:
+        if point == "give_up.before_commit" and not late:
+            late.extend(all_removed(shop, strangers))
+
+    monkeypatch.setattr(decider, "reach", meanwhile)
+    shop.dispatch("users", "remove_user")
+    shop.recover()
+    others = [("committed", 2)] * 3
+    assert ends(shop, "users", early) == [("committed", 2), ("aborted", 1), *others]
+    assert attempts_of(shop, "users", early).keys().isdisjoint(attempts_of(shop, "users", late))
+    assert ends(shop, "users", late) == [("aborted", 1)] * 2
 
 
 def test_a_refusal_that_the_others_have_caused_is_none(shop: Shop, user: int) -> None:
@@ -163,16 +208,16 @@ def test_one_whose_row_is_held_by_somebody_is_left_out_and_tried_again(shop: Sho
     assert shop.stock_of(teapot) == 5
 
 
-def test_one_that_spoils_it_for_the_others_goes_alone_from_then_on(shop: Shop, user: int) -> None:
-    """Somebody holds a product's row for long: whoever orders that one must not hold up the rest again and again."""
-    teapot, kettle = shop.add_product(stock=10), shop.add_product("kettle", stock=10)
-    begun = all_placed(shop, (user, {teapot: 1}), (user, {kettle: 1}), (user, {teapot: 1}))
-    with shop.locked("products", "SELECT 1 FROM products WHERE id = :id FOR UPDATE", id=kettle):
-        shop.dispatch("orders", "place_order")
-        assert [shop.record("orders", record.id).alone for record in begun] == [False, True, False]
-        assert ends(shop, "orders", [begun[0], begun[2]]) == [("committed", 2)] * 2
+def test_one_that_spoils_it_for_the_others_goes_alone_from_then_on(shop: Shop, customers: list[int], full: int) -> None:
+    """Somebody holds a product's row for long: whose order has that one must not hold up the rest again and again."""
+    shop.place_order(customers[1], {full: 1})
+    begun = all_removed(shop, customers[:3])
+    with shop.locked("products", "SELECT 1 FROM products WHERE id = :id FOR UPDATE", id=full):
+        shop.dispatch("users", "remove_user")
+        assert [shop.record("users", record.id).alone for record in begun] == [False, True, False]
+        assert ends(shop, "users", [begun[0], begun[2]]) == [("committed", 2)] * 2
     shop.recover()
-    assert {state for state, _ in ends(shop, "orders", begun)} == {"committed"}
+    assert {state for state, _ in ends(shop, "users", begun)} == {"committed"}
 
 
 def test_an_earlier_member_that_was_left_out_is_not_judged_by_what_came_after_it(shop: Shop, user: int) -> None:

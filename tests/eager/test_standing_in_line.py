@@ -134,6 +134,88 @@ def test_the_last_answer_of_an_old_attempt_releases_nobody_who_is_put_aside(shop
     assert {state for state, _ in ends(shop, "users", begun)} == {"committed"}
 
 
+# ---- silence
+
+
+def silent_removals(shop: Shop, users: list[int]) -> list[TransactionRecord]:
+    """Removals that have all been silent once, and each of which takes a place again. Their chains are lost."""
+    with shop.post.loses():
+        begun = [shop.begin("users", "remove_user", user_id=id) for id in users]
+        shop.time_passes(6)
+        shop.sweep()
+        shop.query("users", "UPDATE transactions SET alone = true")
+        answer_rollbacks(shop)
+        shop.time_passes(6)
+        shop.sweep()
+    assert [shop.record("users", record.id).silent_attempts for record in begun] == [1] * len(users)
+    assert not any(shop.record("users", record.id).waiting for record in begun), shop.tell()
+    return begun
+
+
+def test_silent_attempts_do_not_keep_others_of_their_kind_from_going(shop: Shop, users: list[int]) -> None:
+    """Their workers may die of what they do. Whoever comes meanwhile is no part of that."""
+    silent = silent_removals(shop, users[: LIMITS.attempts_at_once])
+    for user in users[LIMITS.attempts_at_once :]:
+        shop.remove_user(user).expect(200)
+    assert [str(shop.record("users", record.id).state) for record in silent] == ["preparing"] * len(silent)
+    shop.recover()
+
+
+def test_those_who_stand_in_line_do_not_wait_for_the_silent_either(shop: Shop, users: list[int]) -> None:
+    silent_removals(shop, users[: LIMITS.attempts_at_once])
+    others = all_removed(shop, users[LIMITS.attempts_at_once :])
+    shop.dispatch("users", "remove_user")
+    assert ends(shop, "users", others) == [("committed", 1)] * len(others)
+    shop.recover()
+
+
+def test_the_silent_have_no_more_places_than_the_others(shop: Shop, users: list[int]) -> None:
+    silent = silent_removals(shop, users[: LIMITS.attempts_at_once])
+    with shop.post.loses():
+        late = shop.begin("users", "remove_user", user_id=users[-1])
+        shop.time_passes(3)
+        shop.query("users", "UPDATE transactions SET patience_until = clock_timestamp() WHERE id = :id", id=late.id)
+        shop.sweep()
+        answer_rollbacks(shop)
+        shop.query("users", "UPDATE transactions SET waits_until = clock_timestamp() WHERE id = :id", id=late.id)
+        shop.dispatch("users", "remove_user")
+    assert shop.record("users", late.id).silent_attempts == 1
+    assert shop.record("users", late.id).waiting
+    assert not any(shop.record("users", record.id).waiting for record in silent)
+    shop.recover()
+
+
+def test_who_was_silent_shares_no_attempt_with_who_was_not(shop: Shop, users: list[int]) -> None:
+    with shop.post.loses():
+        silent = shop.begin("users", "remove_user", user_id=users[0])
+        shop.time_passes(6)
+        shop.sweep()
+        others = all_removed(shop, users[1:3])
+        answer_rollbacks(shop)
+        shop.query("users", "UPDATE transactions SET waits_until = clock_timestamp() WHERE waits_until IS NOT NULL")
+        shop.dispatch("users", "remove_user")
+    assert not any(shop.record("users", record.id).waiting for record in (silent, *others))
+    assert attempts_of(shop, "users", [silent]).keys().isdisjoint(attempts_of(shop, "users", others))
+    shop.recover()
+
+
+def test_while_nobody_answers_no_more_and_more_attempts_are_sent(shop: Shop) -> None:
+    """A participant is away for six minutes and two requests come every nine seconds. What nobody takes must not pile
+    up; and the two attempts that are under way are there for it to answer when it is back."""
+    with shop.post.loses():
+        for number in range(40):
+            for half in "ab":
+                shop.begin("users", "remove_user", user_id=shop.add_user(f"User{number}{half}"))
+            shop.time_passes(9)
+            shop.sweep()
+            answer_rollbacks(shop)
+        [(sent,)] = shop.query(
+            "users", "SELECT count(*) FROM (SELECT DISTINCT transaction_id, attempt FROM transaction_branches) AS sent"
+        )
+    assert sent < 70, "one for each place every time would be 80, and those of the silent"
+    shop.recover(rounds=60)
+
+
 def release(shop: Shop, *records: TransactionRecord) -> None:
     for record in records:
         with Session(shop.engines["users"]) as session, session.begin():
