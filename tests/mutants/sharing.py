@@ -18,8 +18,8 @@ SHARING = (
     Mutant(
         "lock order of rows: users",
         "users_service/branches.py",
-        "    .order_by(_table.c.id)\n",
-        "",
+        ".order_by(_table.c.id).with_for_update(read=True)",
+        ".with_for_update(read=True)",
         _LOCKS + "test_a_branch_that_several_share_locks_the_rows_of_all_in_primary_key_order",
     ),
     Mutant(
@@ -33,8 +33,8 @@ SHARING = (
     Mutant(
         "lock order across members: also where they are tried one by one",
         "atomic_commit/members.py",
-        "            branch.lock(session, list(members.values()))\n    except",
-        "            pass\n    except",
+        "                branch.lock(self._session, list(members.values()))\n",
+        "                pass\n",
         _LOCKS + "test_it_does_so_again_where_it_has_to_find_out_who_says_no",
     ),
     Mutant(
@@ -54,15 +54,15 @@ SHARING = (
     Mutant(
         "locks that can't be had together do not end the attempt of all",
         "atomic_commit/members.py",
-        "            raise\n        _wait_shortly(session)\n",
-        "            raise\n        raise\n",
+        "                raise\n            self.wait_for_what_is_left()\n",
+        "                raise\n            raise\n",
         _SHARED + "test_one_whose_row_is_held_by_somebody_is_left_out_and_tried_again",
     ),
     Mutant(
         "locks that can't be had together are waited for once",
         "atomic_commit/members.py",
-        "            _wait_shortly(session)\n    return",
-        "            pass\n    return",
+        "            raise\n    locks.wait_for_what_is_left()\n    try",
+        "            raise\n    try",
         _LOCKS + "test_a_lock_that_is_not_to_be_had_is_waited_for_once",
     ),
     Mutant(
@@ -75,21 +75,21 @@ SHARING = (
     Mutant(
         "a no in a later branch gives up the attempt",
         "atomic_commit/participant.py",
-        "goes_on = bool(added) and not (noes and handed_on",
-        "goes_on = bool(added) and not (False and handed_on",
+        "goes_on = bool(run.added) and not (run.noes and _changed",
+        "goes_on = bool(run.added) and not (False and _changed",
         _SHARED + "test_one_that_a_later_branch_refuses_is_aborted_and_the_others_go_again_without_it",
     ),
     Mutant(
         "a no in the first branch does not give up the attempt",
         "atomic_commit/participant.py",
-        'not (noes and handed_on["prepared"])',
-        "not noes",
+        "not (run.noes and _changed(handed_on))",
+        "not run.noes",
         _SHARED + "test_one_that_the_first_branch_refuses_is_left_out_and_the_others_commit",
     ),
     Mutant(
         "a refusal beside others is heard again without them",
         "atomic_commit/participant.py",
-        "        if no.cause is not Cause.REFUSED:\n",
+        "        if no.cause is not Cause.REFUSED or run.undisturbed:\n",
         "        if True:\n",
         _SHARED + "test_one_that_got_too_little_because_of_one_that_never_commits_gets_it_in_the_end",
     ),

@@ -26,29 +26,29 @@ STANDING_IN_LINE = (
     Mutant(
         "the turn: of two who begin one may go at once",
         "atomic_commit/journal/accepting.py",
-        'pg_try_advisory_xact_lock(:turns, hashtext(:kind))"\n    f"   AND NOT',
-        'true"\n    f"   AND NOT',
+        'pg_try_advisory_xact_lock(:turns, hashtext(:kind))"\n    f"   AND {NOBODY',
+        'true"\n    f"   AND {NOBODY',
         _LINE + "test_of_two_who_begin_at_the_same_moment_one_takes_the_last_turn",
     ),
     Mutant(
         "the turn: each kind has its own",
         "atomic_commit/journal/accepting.py",
-        'hashtext(:kind))"\n    f"   AND NOT',
-        '1)"\n    f"   AND NOT',
+        'hashtext(:kind))"\n    f"   AND {NOBODY',
+        '1)"\n    f"   AND {NOBODY',
         _LINE + "test_of_two_who_begin_at_the_same_moment_one_takes_the_last_turn",
     ),
     Mutant(
         "the bound: who begins waits while all attempts are taken",
         "atomic_commit/journal/accepting.py",
-        " AND NOT {SOMEBODY_WAITS} AND {UNDER_WAY} < :at_once",
-        " AND NOT {SOMEBODY_WAITS}",
+        " AND {NOBODY_FRESH_WAITS} AND {PLACE_FOR_FRESH} AS goes",
+        " AND {NOBODY_FRESH_WAITS} AS goes",
         _SHARED + "test_what_comes_while_all_attempts_are_taken_waits_and_goes_when_one_of_them_is_decided",
     ),
     Mutant(
         "the bound: who waits goes on waiting while all attempts are taken",
-        "atomic_commit/journal/forming.py",
-        'f"SELECT {SOMEBODY_WAITS} AND {UNDER_WAY} < :at_once"',
-        'f"SELECT {SOMEBODY_WAITS}"',
+        "atomic_commit/journal/turns.py",
+        'FRESH_MAY_GO = f"{_WAITS.format(line=_FRESH)} AND {PLACE_FOR_FRESH}"',
+        'FRESH_MAY_GO = f"{_WAITS.format(line=_FRESH)}"',
         _SHARED + "test_what_comes_while_all_attempts_are_taken_waits_and_goes_when_one_of_them_is_decided",
     ),
     Mutant(
@@ -61,8 +61,8 @@ STANDING_IN_LINE = (
     Mutant(
         "the bound: what is put aside takes no attempt from the others",
         "atomic_commit/journal/turns.py",
-        "AND leader IS NULL AND quarantined_at IS NULL)",
-        "AND leader IS NULL)",
+        "AND leader IS NULL AND quarantined_at IS NULL) AS under_way",
+        "AND leader IS NULL) AS under_way",
         _LINE + "test_what_is_put_aside_takes_no_turn",
     ),
     Mutant(
@@ -75,7 +75,7 @@ STANDING_IN_LINE = (
     Mutant(
         "nobody overtakes those who wait",
         "atomic_commit/journal/accepting.py",
-        " AND NOT {SOMEBODY_WAITS} AND",
+        " AND {NOBODY_FRESH_WAITS} AND",
         " AND",
         _LINE + "test_nobody_overtakes_those_who_stand_in_line",
     ),
@@ -110,8 +110,8 @@ STANDING_IN_LINE = (
     Mutant(
         "alone: one that has to go alone is taken by nobody",
         "atomic_commit/journal/forming.py",
-        "    return [record for record in found if not record.alone]",
-        "    return found",
+        "if not record.alone and _goes_with(",
+        "if _goes_with(",
         _LINE + "test_one_that_has_to_go_alone_does_wherever_it_stands",
     ),
     Mutant(

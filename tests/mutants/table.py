@@ -29,6 +29,7 @@ from .pile import PILE
 from .quiet import QUIET
 from .remote import REMOTE
 from .sharing import SHARING
+from .spoilers import SPOILERS
 from .standing_in_line import STANDING_IN_LINE
 from .steps import STEPS
 from .trouble import TROUBLE
@@ -43,5 +44,6 @@ MUTANTS = (  # one a line
     *REMOTE,
     *STANDING_IN_LINE,
     *SHARING,
+    *SPOILERS,
     *TROUBLE,
 )

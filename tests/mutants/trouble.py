@@ -259,8 +259,8 @@ TROUBLE = (
     Mutant(
         "an order for a user who is being removed is refused",
         "users_service/branches.py",
-        '    if user.status != "active":',
-        "    if False:",
+        'select(_table.c.id).where(_is_wanted, _table.c.status == "active")',
+        "select(_table.c.id).where(_is_wanted)",
         _REFUSALS + "test_a_user_who_is_being_removed_cannot_order",
     ),
     # ---- servers that hang
