@@ -286,8 +286,6 @@ def _own_transaction(engine: Engine) -> Iterator[Session]:
     """
     with engine.connect() as connection, Session(connection) as session:
         listen(session, "after_soft_rollback", _refuse_to_go_on)
-        listen(session, "do_orm_execute", _refuse_to_write)
-        listen(session, "before_flush", _refuse_to_flush)
         try:
             yield session
         except BaseException:
@@ -299,19 +297,22 @@ def _own_transaction(engine: Engine) -> Iterator[Session]:
 
 @contextmanager
 def _branch_runs(session: Session, branch: BranchDeclaration) -> Iterator[None]:
-    session.info["branch_runs"], session.info["holds"] = True, branch.holds
+    if branch.holds:
+        listen(session, "do_orm_execute", _refuse_to_write)
+        listen(session, "before_flush", _refuse_to_flush)
+    session.info["branch_runs"] = True
     yield
     session.info["branch_runs"] = False
 
 
 def _refuse_to_write(state: ORMExecuteState) -> None:
     """Whom a later branch leaves out stays in what a hold has prepared, and that will be committed."""
-    if state.session.info.get("holds") and (state.is_insert or state.is_update or state.is_delete):
+    if state.is_insert or state.is_update or state.is_delete:
         raise Impossible("a hold may not write: declare it as a branch")
 
 
 def _refuse_to_flush(session: Session, *_: object) -> None:
-    if session.info.get("holds") and (session.new or session.dirty or session.deleted):
+    if session.new or session.dirty or session.deleted:
         raise Impossible("a hold may not write: declare it as a branch")
 
 
