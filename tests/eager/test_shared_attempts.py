@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from eager_shop import LIMITS, Shop, message
 from sqlalchemy.orm import Session
 
 from atomic_commit import TransactionRecord, decider, journal, records
+from users_service.remove_user import remove_user
 
 
 @pytest.fixture
@@ -261,6 +263,25 @@ def test_one_that_got_too_little_because_of_one_that_never_commits_gets_it_in_th
     shop.recover(rounds=30)
     assert [state for state, _ in ends(shop, "orders", begun)] == ["aborted", "committed"]
     assert shop.stock_of(teapot) == 2
+
+
+def test_one_that_had_no_room_because_of_one_that_never_commits_is_served_in_the_end(
+    shop: Shop, customers: list[int], teapot: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a branch that changes something: beside the first there is no room for the second, alone there is."""
+
+    def commit(session: Session, transaction: Any, values: Any) -> Any:
+        if values["user_id"] == customers[0]:
+            raise RuntimeError("a defect")
+        return remove_user.commit(session, transaction, values)
+
+    kinds = shop.atomic("users").coordinator._kinds
+    monkeypatch.setitem(kinds, "remove_user", replace(remove_user, commit=commit, commit_together=None))
+    begun = all_removed(shop, customers[:2])
+    shop.call("products", "PATCH", f"/products/{teapot}", {"capacity": shop.stock_of(teapot) + 1}).expect(200)
+    shop.dispatch("users", "remove_user")
+    shop.recover(rounds=30)
+    assert [state for state, _ in ends(shop, "users", begun)] == ["aborted", "committed"]
 
 
 def test_one_whose_mark_cannot_be_taken_back_does_not_keep_the_others_undecided(

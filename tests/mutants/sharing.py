@@ -35,7 +35,7 @@ SHARING = (
         "atomic_commit/members.py",
         "                branch.lock(self._session, list(members.values()))\n",
         "                pass\n",
-        _LOCKS + "test_it_does_so_again_where_it_has_to_find_out_who_says_no",
+        _LOCKS + "test_a_lock_that_is_not_to_be_had_is_waited_for_once",
     ),
     Mutant(
         "a savepoint for all of them: what they have done together is undone before they are tried one by one",
@@ -91,7 +91,7 @@ SHARING = (
         "atomic_commit/participant.py",
         "        if no.cause is not Cause.REFUSED or run.undisturbed:\n",
         "        if True:\n",
-        _SHARED + "test_one_that_got_too_little_because_of_one_that_never_commits_gets_it_in_the_end",
+        _SHARED + "test_one_that_had_no_room_because_of_one_that_never_commits_is_served_in_the_end",
     ),
     Mutant(
         "a refusal beside others who do not commit is tried again",
