@@ -83,9 +83,11 @@ class HandedOn(TypedDict):
 
 def read_handed_on(value: object) -> HandedOn:
     """What the link before has handed on. Raises Conflict where another release has."""
+    if isinstance(value, dict):
+        value = {"changed": bool(value.get("prepared")), **value}  # who does not say so did not know of holds
     found = read_members(value, frozenset(HandedOn.__annotations__))
-    for member in found.values():
-        if not isinstance(member, dict):
+    for name, member in found.items():
+        if not isinstance(member, bool if name == "changed" else dict):
             raise Conflict("what was handed on was written by another release, which is being replaced")
     return cast(HandedOn, found)
 
