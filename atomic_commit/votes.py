@@ -81,6 +81,10 @@ FINAL = frozenset({Cause.REFUSED, Cause.REVOKED, Cause.DEFECT})
 _LONGEST_WORDS = 2000
 
 
+#: With these an abort is the answer to its Idempotency-Key; of any other the client is told to try again.
+KEEP_THEIR_KEY = frozenset({Cause.REFUSED, Cause.DEFECT})
+
+
 class Decision(StrEnum):
     """What follows from the votes of one attempt."""
 

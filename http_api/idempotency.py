@@ -10,6 +10,7 @@ A key is unique to a caller and a route. Sent again with the same request it joi
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -70,8 +71,32 @@ def fingerprint(method: str, route: str, body: object) -> str:
 
 
 def caller(request: flask.Request) -> str:
-    """Who asks: a short hash of the credentials, never they; without credentials everyone is one caller."""
+    """Who asks: a short hash of whom the credentials name, never they; without credentials everyone is one caller.
+
+    A token that was refreshed, or a password that was changed, is still the same caller's. Nobody verifies them here: a
+    caller only keeps the keys of different clients apart, and whoever gives the same key with the same request may see
+    its answer.
+    """
     credentials = request.headers.get("Authorization")
     if not credentials:
         return "anonymous"
-    return hashlib.sha256(credentials.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return hashlib.sha256(_named_by(credentials).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _named_by(credentials: str) -> str:
+    """Whom the credentials name: the subject of a JWT (RFC 7519) and who issued it, the user of Basic (RFC 7617); else
+    nobody is named, and the credentials stand for themselves."""
+    scheme, _, rest = credentials.partition(" ")
+    try:
+        if scheme.lower() == "bearer" and rest.count(".") == 2:
+            claims = json.loads(_decoded(rest.split(".")[1]))
+            return f"{claims.get('iss')} {claims['sub']}"
+        if scheme.lower() == "basic":
+            return _decoded(rest).partition(":")[0]
+    except (ValueError, KeyError, AttributeError):  # not what it looks like
+        pass
+    return credentials
+
+
+def _decoded(text: str) -> str:
+    return base64.urlsafe_b64decode(text.strip() + "=" * (-len(text.strip()) % 4)).decode()

@@ -25,7 +25,7 @@ from atomic_commit.journal.terms import (
 from atomic_commit.notices import NOTICE
 from atomic_commit.records import Outcome, State, of_attempt
 from atomic_commit.schema import transactions as table
-from atomic_commit.votes import Ballot
+from atomic_commit.votes import KEEP_THEIR_KEY, Ballot
 
 
 def hold_attempt(session: Session, leader: UUID, number: int) -> set[UUID]:
@@ -51,7 +51,11 @@ def record_decision(
     local transaction, its commit is the commit point.
 
     From here on the local transaction waits for no lock for longer than `lock_timeout` seconds.
+
+    An abort that another try may spare frees its idempotency key: the client was told to try again, and is not to be
+    answered with this one until it is forgotten.
     """
+    worth_another_try = state is State.ABORTED and (cause or {}).get("cause") not in KEEP_THEIR_KEY
     met = session.scalars(
         _DECIDE,
         {
@@ -60,6 +64,7 @@ def record_decision(
             "members": list(members),
             "new_state": state,
             "new_cause": cause,
+            "frees_key": worth_another_try,
             "look_after": look_after,
             "lock_timeout": f"{round(lock_timeout * 1000)}ms",
         },
@@ -137,6 +142,7 @@ _DECIDE = (
     .values(
         state=sa.bindparam("new_state"),
         cause=sa.bindparam("new_cause", type_=table.c.cause.type),
+        idempotency_key=sa.case((~sa.bindparam("frees_key", type_=sa.Boolean), table.c.idempotency_key)),
         decided_at=NOW,
         next_look_at=for_leaders(given_seconds("look_after")),
         dispatched=True,

@@ -183,3 +183,33 @@ def test_of_requests_with_one_key_at_the_same_time_one_is_done_and_all_get_its_a
     assert {answer.status for answer in answers} <= {200, 201}, answers
     assert len({answer.json["transaction"]["id"] for answer in answers}) == 1, answers
     assert len(shop.orders_of(user)) == (2 if verb == "place" else 1)
+
+
+# ---- "a retryable abort frees its key"
+
+
+def given_up(shop: Shop, user: int, teapot: int) -> Answer:
+    """A placing that was given up after its retries, because a row was locked all the time."""
+    with shop.locked("products", "SELECT 1 FROM products FOR UPDATE"):
+        accepted = shop.ask_to_place_order(user, {teapot: 1}, Idempotency_Key=KEY, Prefer="respond-async").expect(202)
+        shop.deadline_passes()
+        shop.time_passes(8)
+        shop.sweep()
+    shop.recover()
+    return accepted
+
+
+def test_a_request_that_was_given_up_may_be_sent_again_with_its_key(shop: Shop, user: int, teapot: int) -> None:
+    first = given_up(shop, user, teapot).json["transaction"]["id"]
+    assert shop.transaction("orders", first)["state"] == "aborted"
+    again = shop.ask_to_place_order(user, {teapot: 1}, Idempotency_Key=KEY).expect(201)
+    assert again.json["transaction"]["id"] != first
+    third = shop.ask_to_place_order(user, {teapot: 1}, Idempotency_Key=KEY).expect(201)
+    assert third.json["transaction"]["id"] == again.json["transaction"]["id"], "and that one is replayed"
+    assert shop.stock_of(teapot) == 9
+
+
+def test_a_key_that_was_freed_is_free_for_another_request_too(shop: Shop, user: int, teapot: int) -> None:
+    given_up(shop, user, teapot)
+    shop.ask_to_place_order(user, {teapot: 2}, Idempotency_Key=KEY).expect(201)
+    assert shop.stock_of(teapot) == 8

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from .answers import ANSWERS
 from .clock import CLOCK
+from .http import HTTP
 from .installations import INSTALLATIONS
 from .pile import PILE
 from .quiet import QUIET
@@ -37,6 +38,7 @@ from .trouble import TROUBLE
 MUTANTS = (  # one a line
     *STEPS,
     *INSTALLATIONS,
+    *HTTP,
     *ANSWERS,
     *CLOCK,
     *PILE,

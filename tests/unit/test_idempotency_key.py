@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 import uuid
 from typing import Any
@@ -158,3 +160,55 @@ def test_the_caller_is_known_by_a_hash_of_the_credentials(app: flask.Flask) -> N
 def caller_with(app: flask.Flask, headers: dict[str, str]) -> str:
     with app.test_request_context(headers=headers):
         return caller(flask.request)
+
+
+# ---- who asks
+
+
+def asked_with(authorization: str | None) -> str:
+    app = flask.Flask("a service")
+    headers = {} if authorization is None else {"Authorization": authorization}
+    with app.test_request_context("/", headers=headers):
+        return caller(flask.request)
+
+
+def token(**claims: Any) -> str:
+    """A JWT with these claims; its signature is nobody's business here."""
+    parts = ({"alg": "EdDSA"}, claims)
+    return (
+        ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts)
+        + f".{uuid.uuid4().hex}"
+    )
+
+
+def test_a_refreshed_token_is_the_same_caller() -> None:
+    first, second = (asked_with(f"Bearer {token(iss='users', sub='7', exp=time)}") for time in (1, 2))
+    assert first == second
+    assert first != asked_with(f"Bearer {token(iss='users', sub='8', exp=1)}")
+    assert first != asked_with(f"Bearer {token(iss='others', sub='7', exp=1)}")
+
+
+def test_a_changed_password_is_the_same_caller() -> None:
+    ada, ada_again, grace = (
+        asked_with("Basic " + base64.b64encode(text.encode()).decode())
+        for text in ("ada:secret", "ada:changed", "grace:secret")
+    )
+    assert ada == ada_again != grace
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [
+        "Bearer opaque",
+        "Bearer a.b.c",
+        "Bearer e30.e30.e30",
+        "Bearer e30.W10.e30",
+        "Basic !",
+        "Digest x",
+        "é",
+        "Basic é",
+    ],
+)
+def test_credentials_that_name_nobody_stand_for_themselves(credentials: str) -> None:
+    assert asked_with(credentials) == asked_with(credentials) != asked_with(credentials + "x")
+    assert asked_with(credentials) != asked_with(None)
