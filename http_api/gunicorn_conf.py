@@ -11,15 +11,19 @@
 
 from __future__ import annotations
 
+import http
+import json
 import os
 import signal
 from typing import Any
 
 import gunicorn.glogging
 import gunicorn.http.wsgi
+import gunicorn.util
 
 from http_api import admission
 from http_api.prefer import LONGEST_WAIT
+from http_api.problems import MEDIA_TYPE
 from http_api.stopping import say_so_before
 
 # Nobody but this machine, unless asked to.
@@ -75,6 +79,26 @@ def _nameless(response: Any) -> list[str]:
 
 
 gunicorn.http.wsgi.Response.default_headers = _nameless
+
+
+# What never becomes a request of the app (a request line that is too long, a header that is none) gunicorn answers by
+# itself, in HTML and with the offending words.
+def _write_problem(client: Any, status: int, reason: str, message: str) -> None:
+    """In its place: a problem as everywhere else (RFC 9457), with nothing of what was sent."""
+    detail = "The request could not be read." if status < 500 else "The request could not be answered."
+    problem = {"type": "about:blank", "title": http.HTTPStatus(status).phrase, "status": status, "detail": detail}
+    body = json.dumps(problem, separators=(",", ":"))
+    head = (
+        f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}",
+        "Connection: close",
+        f"Content-Type: {MEDIA_TYPE}",
+        "Cache-Control: no-store",
+        f"Content-Length: {len(body)}",
+    )
+    gunicorn.util.write_nonblock(client, "\r\n".join((*head, "", body)).encode("ascii"))
+
+
+gunicorn.util.write_error = _write_problem
 
 
 def when_ready(arbiter: Any) -> None:

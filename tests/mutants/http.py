@@ -26,4 +26,11 @@ HTTP = (
         "            return credentials\n",
         "unit/test_idempotency_key.py::test_a_refreshed_token_is_the_same_caller",
     ),
+    Mutant(
+        "what gunicorn answers by itself is a problem too",
+        "http_api/gunicorn_conf.py",
+        "gunicorn.util.write_error = _write_problem\n",
+        "",
+        "unit/test_gunicorn_problems.py::test_what_can_not_be_read_is_answered_with_a_problem",
+    ),
 )
