@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from atomic_commit import journal
 from atomic_commit.attempts import Attempts
+from atomic_commit.confirmed import Confirmation
 from atomic_commit.database import told_apart
 from atomic_commit.declare import TransactionKind, Values
 from atomic_commit.errors import Conflict, Impossible, Lost, is_lost
@@ -56,6 +57,7 @@ class Acceptance:
 
     def __init__(self, engine: Engine, kind: TransactionKind, attempts: Attempts) -> None:
         self._engine, self._kind, self._attempts = engine, kind, attempts
+        self._confirmation = Confirmation(engine)
         self._lock, self._turn = threading.Lock(), threading.Lock()
         self._somebody_begins = False
         self._wait: list[_Newcomer] = []
@@ -162,7 +164,9 @@ class Acceptance:
         while True:
             try:
                 with told_apart(), Session(self._engine) as session, session.begin():
-                    return not journal.take_place(session, transaction, self._kind.name)
+                    taken = journal.take_place(session, transaction, self._kind.name)
+                self._confirmation.wait()  # a row that is there may be one whose commit was not confirmed
+                return not taken
             except Exception as again:  # whatever it is: nothing that is known may hide that this is not known
                 if time.monotonic() >= end:
                     raise Lost("the commit was not answered", transaction) from again

@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 from atomic_commit import journal, records
 from atomic_commit.acceptance import Acceptance
 from atomic_commit.attempts import Attempts
+from atomic_commit.confirmed import Confirmation
 from atomic_commit.database import autocommit, told_apart
 from atomic_commit.decider import Decider
 from atomic_commit.declare import TransactionKind, Values
@@ -50,7 +51,7 @@ class Coordinator:
         databases: KnownDatabases,
     ) -> None:
         self._engine, self._reads, self._messages = engine, autocommit(engine), messages
-        self.databases = databases
+        self.databases, self._confirmation = databases, Confirmation(engine)
         self._kinds = {kind.name: kind for kind in kinds}
         # Twice the longest pause, so that a service configured otherwise is not hurried without end.
         self._farthest = 2 * limits.backoff_cap
@@ -226,6 +227,8 @@ class Coordinator:
     def _settle(self, record: TransactionRecord) -> bool:
         """Ask for the answers that are owed; if none are, it is settled."""
         if record.owed_branches:
+            # It may have been decided by somebody whose commit was not confirmed.
+            self._confirmation.wait()
             return self._messages.send_outcomes(record.owed_branches, record.read_at)
         with Session(self._engine) as session, session.begin():
             journal.record_settled(session, record.led_by[0])

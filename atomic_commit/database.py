@@ -22,6 +22,10 @@ from atomic_commit.limits import Limits
 
 #: Seconds.
 _CONNECT_WITHIN = 3
+_FLUSH_COMMITS = (
+    "SELECT set_config('synchronous_commit', 'on', false)"
+    " WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')"
+)
 #: So long after its last use a connection is taken for alive.
 TRUSTED = 1.0
 
@@ -42,6 +46,8 @@ def engine_options(limits: Limits, pool_size: int) -> dict[str, Any]:
         # The protocol locks rows explicitly and needs to see others' commits. Not set through SQLAlchemy or psycopg2,
         # which would tell the server again at every change between transactions and single statements.
         "default_transaction_isolation": "read\\ committed",
+        # Whatever is said at a commit is a warning that it may not stay (``confirmed``).
+        "client_min_messages": "warning",
     }
     return {
         "pool_size": pool_size,
@@ -49,7 +55,12 @@ def engine_options(limits: Limits, pool_size: int) -> dict[str, Any]:
         "pool_use_lifo": True,  # the one that was at work a moment ago is known to be alive
         "pool_timeout": 5,
         "pool_recycle": 1800,
-        "pool_events": [(replace_if_dead, "checkout"), (note_return, "checkin")],
+        "pool_events": [
+            (collect_warnings, "connect"),
+            (flush_commits, "connect"),
+            (replace_if_dead, "checkout"),
+            (note_return, "checkin"),
+        ],
         "executemany_mode": "values_plus_batch",  # a round trip for many updates, not one for each
         "connect_args": {
             "connect_timeout": _CONNECT_WITHIN,
@@ -60,6 +71,15 @@ def engine_options(limits: Limits, pool_size: int) -> dict[str, Any]:
             "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
         },
     }
+
+
+def flush_commits(connection: Any, record: ConnectionPoolEntry) -> None:
+    """A commit is flushed before it is answered, here and on a synchronous standby, whatever the role or the server
+    says by default; one that asks for more (``remote_apply``) gets it. Else a decision could be told and forgotten."""
+    connection.autocommit = True  # a COMMIT by itself would be one more round trip
+    with connection.cursor() as cursor:
+        cursor.execute(_FLUSH_COMMITS)
+    connection.autocommit = False
 
 
 def note_return(connection: Any, record: ConnectionPoolEntry) -> None:
@@ -120,7 +140,39 @@ def run_outside_transaction(engine: Engine, statement: str, **parameters: Any) -
     knows whether the statement took effect.
     """
     with told_apart(also_conflicts=False), engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        driver.notices.clear()
         connection.execute(text(statement), parameters)
+        if warning := last_warning(driver):
+            raise Lost(f"{statement} is not confirmed: {warning}")
+
+
+class Warnings:
+    """What the server said beside its answers, for psycopg2's ``connection.notices``. Not iterable: SQLAlchemy would
+    log it after every statement, and clear it."""
+
+    def __init__(self) -> None:
+        self.last: str | None = None
+
+    def append(self, said: str) -> None:
+        self.last = said.strip()
+
+    def clear(self) -> None:
+        self.last = None
+
+
+def collect_warnings(connection: Any, record: ConnectionPoolEntry) -> None:
+    """From now on ``last_warning`` knows what is said on this connection of the driver's."""
+    connection.notices = Warnings()
+
+
+def last_warning(connection: Any) -> str | None:
+    """What the server has said last, since the connection's ``notices`` were cleared. (Sessions ask for nothing less
+    than warnings.)"""
+    said = connection.notices
+    if isinstance(said, Warnings):
+        return said.last
+    return str(said[-1]).strip() if said else None  # opened before anybody collected
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from atomic_commit import records
 from atomic_commit.clocks import OwnClock
+from atomic_commit.confirmed import Confirmation
 from atomic_commit.coordinator import Coordinator
 from atomic_commit.database import autocommit, told_apart
 from atomic_commit.declare import BranchDeclaration, Branches, TransactionKind, Values
@@ -79,7 +80,8 @@ class AtomicCommit:
         self.participant = Participant(engine, self.identity, limits, self.messages.result_of)
         self.coordinator = Coordinator(engine, self.messages, kinds, limits, databases)
         self.sweeper = Sweeper(engine, self.coordinator, limits, self._announce)
-        self._watch, self.clock = DecisionWatch(engine), OwnClock(engine, limits)
+        self._watch, self._confirmation = DecisionWatch(engine), Confirmation(engine)
+        self.clock = OwnClock(engine, limits)
         self._coordinators = tuple(coordinators)
         self._register_participant(celery, branches or Branches(service))
         self._register_coordinator(celery)
@@ -90,7 +92,7 @@ class AtomicCommit:
         """Accept a transaction and send it on its way. See ``Coordinator.begin`` for what it raises; besides,
         WrongDatabase where this is not the service's own."""
         self.identity.database()
-        return self.coordinator.begin(kind, arguments, key)
+        return self._to_be_shown(self.coordinator.begin(kind, arguments, key))
 
     def wait(self, transaction: UUID, seconds: float) -> TransactionRecord:
         """The transaction once it is decided, or as it is after `seconds`.
@@ -99,12 +101,22 @@ class AtomicCommit:
         the other services after a yes finds what was decided. The decision stands whether or not they answer in time.
         """
         seen = self._watch.wait(transaction, seconds, _READ_YOUR_WRITES)
-        return seen or self.coordinator.read(transaction)
+        return seen or self._to_be_shown(self.coordinator.read(transaction))
 
     def find(self, transaction: UUID) -> TransactionRecord | None:
         """The transaction, if this service coordinates it."""
         with told_apart(), Session(self._reads) as session:
-            return records.read(session, transaction)
+            record = records.read(session, transaction)
+        return record and self._to_be_shown(record)
+
+    def _to_be_shown(self, record: TransactionRecord) -> TransactionRecord:
+        """A decision is shown to nobody before it is known to stay. Raises Lost, which names the transaction."""
+        try:
+            if record.decided:
+                self._confirmation.wait()
+        except Lost as error:
+            raise Lost(str(error), record.id) from error
+        return record
 
     # ---- what its workers run
 

@@ -23,7 +23,14 @@ from sqlalchemy.event import listen
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction
 
-from atomic_commit.database import autocommit, defects_named, run_outside_transaction, told_apart
+from atomic_commit.confirmed import Confirmation
+from atomic_commit.database import (
+    autocommit,
+    defects_named,
+    last_warning,
+    run_outside_transaction,
+    told_apart,
+)
 from atomic_commit.declare import BranchDeclaration, Values
 from atomic_commit.errors import (
     LOCK_NOT_AVAILABLE,
@@ -34,6 +41,7 @@ from atomic_commit.errors import (
     Conflict,
     Fenced,
     Impossible,
+    Lost,
     MembersSaidNo,
     sqlstate,
 )
@@ -110,6 +118,7 @@ class Participant:
         """`earlier_result(gid)`: what a first run of the branch's task stored in the result backend, or None."""
         self._engine, self._identity, self._limits = engine, identity, limits
         self._earlier_result = earlier_result
+        self._confirmation = Confirmation(engine)
         self._autocommit = autocommit(engine)
 
     def prepare(
@@ -182,7 +191,9 @@ class Participant:
             run_outside_transaction(self._autocommit, "COMMIT PREPARED :gid", gid=str(gid))
         except DBAPIError as error:
             self._unless_gone(error)
-            return self._answer_without_prepared(gid, Answer.COMMITTED, self._branch_row(gid))
+            answer = self._answer_without_prepared(gid, Answer.COMMITTED, self._branch_row(gid))
+            self._confirmation.wait()  # an earlier try may have done it without its standby
+            return answer
         reach("commit.after_commit_prepared")
         return Answer.COMMITTED
 
@@ -202,7 +213,9 @@ class Participant:
                 self._rollback_prepared(gid)
                 reach("rollback.after_rollback_prepared")
             try:
-                return self._answer_without_prepared(gid, Answer.ROLLED_BACK, self._fence(gid))
+                answer = self._answer_without_prepared(gid, Answer.ROLLED_BACK, self._fence(gid))
+                self._confirmation.wait()  # the tombstone may be one of an earlier try
+                return answer
             except DBAPIError as error:
                 if sqlstate(error) != LOCK_NOT_AVAILABLE or last_round:
                     raise Conflict(f"{gid} can't be fenced yet: {error.orig}") from error
@@ -343,13 +356,17 @@ def _prepare_transaction(session: Session, gid: Gid) -> None:
 
     Issued directly: SQLAlchemy's two-phase API rolls the prepared transaction back when its connection is closed. In a
     transaction that has failed PostgreSQL answers the statement with the tag ROLLBACK and no error, so the tag is
-    checked.
+    checked. A warning says that the synchronous standby may not have it, and then it is no promise.
     """
+    driver: Any = session.connection().connection.driver_connection
+    driver.notices.clear()
     cursor = session.connection().exec_driver_sql("PREPARE TRANSACTION %(gid)s", {"gid": str(gid)}).context.cursor
     if cursor.statusmessage != "PREPARE TRANSACTION":
         raise Impossible(
             f"{gid}: PREPARE TRANSACTION was answered with {cursor.statusmessage}; the branch hid a database error"
         )
+    if warning := last_warning(driver):
+        raise Lost(f"{gid} is not known to stay prepared: {warning}")
 
 
 def _changed(handed_on: HandedOn) -> bool:

@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from atomic_commit import records
+from atomic_commit.confirmed import Confirmation
 from atomic_commit.database import autocommit
 from atomic_commit.notices import Notices
 from atomic_commit.records import TransactionRecord
@@ -38,6 +39,7 @@ class DecisionWatch:
 
     def __init__(self, engine: Engine) -> None:
         self._reads, self._notices = autocommit(engine), Notices(engine)
+        self._confirmation = Confirmation(engine)
         self._lock = threading.Condition()
         self._waiting: dict[UUID, list[_Waiter]] = {}
         self._youngest = 0.0
@@ -88,6 +90,8 @@ class DecisionWatch:
     def _wake(self, asked: list[UUID]) -> None:
         with Session(self._reads) as session:
             decided = records.decided_among(session, asked)
+        if decided:
+            self._confirmation.wait()  # nobody is told what a failover may take back
         with self._lock:
             for record in decided:
                 for waiter in list(self._waiting.get(record.id, ())):

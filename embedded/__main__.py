@@ -61,6 +61,7 @@ def _run(argv: list[str]) -> int:
 
 def _status(*, as_json: bool) -> int:
     from embedded import status
+    from embedded.readiness import readiness
     from embedded.settings import state_folder
 
     state = state_folder(os.environ)
@@ -73,7 +74,8 @@ def _status(*, as_json: bool) -> int:
             left = f"what a killed launcher left still runs (processes: {len(found.leftovers)})"
             print(f"embedded: {left}: `python -m embedded down` ends it.", file=sys.stderr)
         return NOT_RUNNING
-    print(status.as_json(found) if as_json else status.as_table(found))
+    ready = readiness(found.apis)
+    print(status.as_json(found, ready) if as_json else status.as_table(found, ready))
     return 0
 
 

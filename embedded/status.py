@@ -74,24 +74,28 @@ def forget_status(state: Path) -> None:
     status_file(state).unlink(missing_ok=True)
 
 
-def as_json(status: Status | None) -> str:
-    """For programs. The pid of a process that does not run at this moment is null."""
+def as_json(status: Status | None, ready: Mapping[str, str] | None = None) -> str:
+    """For programs. The pid of a process that does not run at this moment is null; `ready`: what ``/readyz`` says."""
     if status is None:
         return json.dumps({"processes": [], "databases": {}, "broker": None})
     processes = [_for_programs(one) for one in status.processes]
-    return json.dumps({**asdict(status), "processes": processes, "launcher": status.launcher.pid}, indent=1)
+    return json.dumps(
+        {**asdict(status), "processes": processes, "launcher": status.launcher.pid, "ready": ready}, indent=1
+    )
 
 
 def _for_programs(one: Recorded) -> dict[str, str | int | None]:
     return {"name": one.name, "pid": one.pid if one.runs else None, "port": one.port}
 
 
-def as_table(status: Status) -> str:
+def as_table(status: Status, ready: Mapping[str, str] | None = None) -> str:
     """For people."""
     width = max(len(one.name) for one in (status.launcher, *status.processes))
     lines = [f"{'process':<{width}}  {'pid':>7}  {'port':>5}  state"]
     lines += [_row(status.launcher, width, status.phase)]
     lines += [_row(one, width, "running" if one.runs else "down") for one in status.processes]
+    if ready:
+        lines += ["", "services", *(f"  {service:<9} {said}" for service, said in ready.items())]
     lines += ["", "databases"]
     lines += [f"  {name:<9} {url}" for name, url in status.databases.items()]
     lines += ["", "addresses"]

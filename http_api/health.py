@@ -20,13 +20,10 @@ import flask
 from http_api.problems import ProblemError
 from http_api.schemas import Blueprint
 from http_api.stopping import is_stopping
+from service_roles.readiness import NotReady
 
 PATIENCE = 2.0
 OK = "ok"
-
-
-class NotReady(Exception):
-    """A check says no; the message is part of the answer."""
 
 
 def health_blueprint(checks: Mapping[str, Callable[[], None]]) -> Blueprint:

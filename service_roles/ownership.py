@@ -1,4 +1,5 @@
-"""Whose database is it? Asked before a process starts, so that one at the wrong database never gets to work."""
+"""What a process finds at its start: whose database it is, so that one at the wrong database never gets to work, and
+what would keep it from its work."""
 
 from __future__ import annotations
 
@@ -8,9 +9,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from atomic_commit import Installation, Limits, WrongDatabase
+from atomic_commit.clocks import OwnClock
 from atomic_commit.database import engine_options
-from atomic_commit.identity import check, is_named
+from atomic_commit.identity import Identity, check, is_named
 from service_roles.migrate import database_url
+from service_roles.readiness import checks, missing
 
 
 def at_own_database(installation: Installation, service: str, who: str) -> bool:
@@ -20,11 +23,16 @@ def at_own_database(installation: Installation, service: str, who: str) -> bool:
     anything.
     """
     print(f"{who}: {service} of the installation {installation}", flush=True)
-    engine = sa.create_engine(database_url(), **engine_options(Limits.from_environment(), 1))
+    limits = Limits.from_environment()
+    engine = sa.create_engine(database_url(), **engine_options(limits, 1))
     try:
         with engine.connect() as connection:
             if is_named(connection):
                 check(connection, installation, service)
+        # A worker has no /readyz: what it would say there it says at its start.
+        asked = checks(engine, Identity(engine, installation, service), OwnClock(engine, limits))
+        for name, words in missing(asked).items():
+            print(f"{who}: not ready: {name}: {words}", file=sys.stderr)
     except WrongDatabase as error:
         print(f"{who}: {error}", file=sys.stderr)
         return False

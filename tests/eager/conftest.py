@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Iterator
 
-import psycopg2
 import pytest
 import sqlalchemy as sa
 from eager_postgres import database_url, running_postgres
@@ -35,11 +33,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """The server of all tests here."""
     with running_postgres(tmp_path_factory.mktemp("postgres"), {}) as server:
-        with contextlib.closing(psycopg2.connect(server.admin_url("postgres"))) as connection:
-            connection.autocommit = True
-            with connection.cursor() as cursor:  # nothing here outlives the machine, so nothing needs to reach a disk
-                cursor.execute("ALTER SYSTEM SET fsync = off")
-                cursor.execute("SELECT pg_reload_conf()")
         yield server
 
 

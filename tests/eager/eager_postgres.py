@@ -17,8 +17,9 @@ from embedded.supervision import Kept
 
 
 @contextlib.contextmanager
-def running_postgres(state: Path, settings: Mapping[str, str]) -> Iterator[Postgres]:
-    """A server of our own with an empty database for each service, as root and as anybody else."""
+def running_postgres(state: Path, settings: Mapping[str, str], *, databases: bool = True) -> Iterator[Postgres]:
+    """A server of our own with an empty database for each service, as root and as anybody else; without `databases`, as
+    its data folder has it."""
     said: list[str] = []
     server = Postgres(state, free_port(), {**os.environ, **settings}, said.append)
     server.prepare()
@@ -26,7 +27,8 @@ def running_postgres(state: Path, settings: Mapping[str, str]) -> Iterator[Postg
     kept.start()
     try:
         kept.wait_ready(60)
-        server.provide_databases()
+        if databases:
+            server.provide_databases()
         yield server
     finally:
         kept.end(signal.SIGKILL)  # its data go with it

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -351,12 +353,14 @@ def test_an_order_that_meets_a_locked_product_is_accepted_and_placed_when_the_lo
 def test_an_accepted_order_that_meets_nothing_but_locks_is_given_up_at_its_deadline_with_503(
     shop: Shop, user: int, teapot: int
 ) -> None:
-    asked = {"Idempotency-Key": "k", "Prefer": "respond-async"}
-    with shop.locked("products", "SELECT 1 FROM products FOR UPDATE"):
-        shop.ask_to_place_order(user, {teapot: 3}, **asked).expect(202)
+    with shop.locked("products", "SELECT 1 FROM products FOR UPDATE"), ThreadPoolExecutor(1) as pool:
+        client = pool.submit(shop.ask_to_place_order, user, {teapot: 3}, Prefer="wait=30")
+        while not any("attempt 2" in words for words in shop.undecided().values()):
+            assert not client.done(), client.result()
+            time.sleep(0.01)
         shop.deadline_passes()
         shop.recover()
-    problem = shop.ask_to_place_order(user, {teapot: 3}, **asked).problem(503, "aborted")
+        problem = client.result().problem(503, "aborted")
     assert problem["branch"] == "products.take_stock"
     assert problem["reason"] == "conflict"
     assert problem["transaction"]["state"] == "aborted"

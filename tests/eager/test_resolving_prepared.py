@@ -141,7 +141,7 @@ def test_a_commit_of_a_branch_that_is_not_there_is_put_aside_loudly(
     orders, products = shop.gids(removal)
     handed_on = shop.prepare(orders, shop.handed_on(removal))
     proofs = {str(gid): shop.database_of(gid) for gid in (orders, products)}
-    forged = {"prepared": proofs, "members": handed_on["members"]}
+    forged = {**handed_on, "prepared": proofs}
     coordinator(shop).decide(removal.id, 1, forged)
     transaction = shop.transaction("users", removal.id)
     assert (transaction["state"], transaction["decision"]) == ("quarantined", "committed"), transaction

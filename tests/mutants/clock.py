@@ -9,9 +9,9 @@ _CLOCKS = "eager/test_clocks.py::"
 CLOCK = (
     Mutant(
         "a clock that is days off is not ready",
-        "http_api/service.py",
-        "        if unfit := atomic.clock.look():\n            raise NotReady(unfit)\n",
-        "        atomic.clock.look()\n",
+        "service_roles/readiness.py",
+        "        if unfit := own_clock.look():\n            raise NotReady(unfit)\n",
+        "        own_clock.look()\n",
         _CLOCKS + "test_a_clock_that_is_days_off_is_said_where_readiness_is_asked",
     ),
     Mutant(

@@ -66,8 +66,8 @@ INSTALLATIONS = (
     Mutant(
         "nothing begins at somebody else's database",
         "atomic_commit/engine.py",
-        "        self.identity.database()\n        return self.coordinator.begin(",
-        "        return self.coordinator.begin(",
+        "        self.identity.database()\n        return self._to_be_shown(",
+        "        return self._to_be_shown(",
         _INSTALLATIONS + "test_nothing_begins_at_somebody_elses_database",
     ),
     Mutant(

@@ -17,7 +17,7 @@ STEPS = (
     Mutant(
         "the fence: a tombstone in the branch row's place",
         "atomic_commit/participant.py",
-        "return self._answer_without_prepared(gid, Answer.ROLLED_BACK, self._fence(gid))",
+        "answer = self._answer_without_prepared(gid, Answer.ROLLED_BACK, self._fence(gid))",
         "return Answer.ROLLED_BACK",
         _FENCE + "test_a_prepare_that_comes_after_the_abort_hits_the_fence",
     ),
@@ -113,8 +113,8 @@ STEPS = (
     Mutant(
         '"does not exist" on commit is looked into',
         "atomic_commit/participant.py",
-        "            return self._answer_without_prepared(gid, Answer.COMMITTED, self._branch_row(gid))",
-        "            return Answer.COMMITTED",
+        "            answer = self._answer_without_prepared(gid, Answer.COMMITTED, self._branch_row(gid))\n",
+        "            answer = Answer.COMMITTED\n",
         _RESOLVING + "test_a_commit_of_a_branch_that_is_not_there_is_put_aside_loudly",
     ),
     Mutant(
@@ -155,9 +155,7 @@ STEPS = (
     Mutant(
         "outcomes are sent again until they are answered",
         "atomic_commit/coordinator.py",
-        "        if record.owed_branches:\n"
-        "            return self._messages.send_outcomes(record.owed_branches, record.read_at)\n"
-        "        with Session",
+        "            return self._messages.send_outcomes(record.owed_branches, record.read_at)\n        with Session",
         "        with Session",
         _MESSAGES + "test_a_decision_whose_outcome_messages_were_lost_is_told_again",
     ),
@@ -192,14 +190,14 @@ STEPS = (
     Mutant(
         "a begin without an answer is resolved by taking its place",
         "atomic_commit/acceptance.py",
-        "return not journal.take_place(session, transaction, self._kind.name)",
+        "taken = journal.take_place(session, transaction, self._kind.name)",
         "return True",
         _AGES + "test_a_begin_whose_connection_breaks_before_its_commit_is_known_not_to_have_happened",
     ),
     Mutant(
         "a begin that happened is not denied",
         "atomic_commit/acceptance.py",
-        "return not journal.take_place(session, transaction, self._kind.name)",
+        "taken = journal.take_place(session, transaction, self._kind.name)",
         "return False",
         _AGES + "test_a_begin_that_was_committed_goes_on_though_its_answer_was_lost",
     ),

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from .answers import ANSWERS
 from .clock import CLOCK
+from .durability import DURABILITY
 from .http import HTTP
 from .installations import INSTALLATIONS
 from .pile import PILE
@@ -39,6 +40,7 @@ MUTANTS = (  # one a line
     *STEPS,
     *INSTALLATIONS,
     *HTTP,
+    *DURABILITY,
     *ANSWERS,
     *CLOCK,
     *PILE,

@@ -139,12 +139,12 @@ TROUBLE = (
     Mutant(
         "a lost connection is no answer: COMMIT PREPARED",
         "atomic_commit/participant.py",
-        "            self._unless_gone(error)\n            return self._answer_without_prepared(gid, Answer.COMMITTED",
+        "            self._unless_gone(error)\n            answer = self._answer_without_prepared(gid, Answer.COMMITTED",
         "            self._unless_gone(error)\n"
         "        except Exception:\n"
         "            return Answer.COMMITTED\n"
         "        if False:\n"
-        "            return self._answer_without_prepared(gid, Answer.COMMITTED",
+        "            answer = self._answer_without_prepared(gid, Answer.COMMITTED",
         _WIRE + "test_a_commit_whose_connection_breaks_is_unknown_until_it_is_asked_again",
     ),
     Mutant(

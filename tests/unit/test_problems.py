@@ -20,7 +20,6 @@ from marshmallow import fields
 from werkzeug.exceptions import HTTPException
 
 from http_api.app import MAX_BODY, install
-from http_api.health import NotReady
 from http_api.problems import PROBLEM_TYPES, ProblemError
 from http_api.schemas import (
     INTEGER_MAX,
@@ -34,6 +33,7 @@ from http_api.schemas import (
     Timestamp,
     rfc3339,
 )
+from service_roles.readiness import NotReady
 
 
 class Verse(StrictSchema):
