@@ -140,7 +140,11 @@ class Shopkeeper:
             state = str(self.row(answer)["state"])
             return state if state != "preparing" else None
 
-        return wait_until(decision, f"{answer.transaction} is decided", within)
+        try:
+            return wait_until(decision, f"{answer.transaction} is decided", within)
+        except AssertionError as error:
+            rows = [self.row(answer), *self.branches(answer)]
+            raise AssertionError("\n".join([str(error), *map(str, rows)])) from None
 
     def settled(self, answer: Answer, within: float = SOON) -> str:
         """The decision, once every participant has answered it."""
