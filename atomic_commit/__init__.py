@@ -14,6 +14,7 @@ the coordinator's own change as last resource. To be read in this order:
 ``attempts``     who goes at once, who waits, who goes together
 ``decider``      the votes of one attempt, and what is written down because of them
 ``recovery``     the sweep that finishes whatever messages have not
+``local_calls``  what a service does by itself, once for an Idempotency-Key
 ``retention``    removes what nobody can need any more
 ``journal``      writes the rows behind it, ``records`` reads them, ``schema`` their tables
 ``other_releases`` reads messages of a release that is being replaced

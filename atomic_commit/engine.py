@@ -20,6 +20,7 @@ from atomic_commit.errors import Conflict, Fenced, Lost, MembersSaidNo, Refused
 from atomic_commit.identity import Identity
 from atomic_commit.known_databases import KnownDatabases
 from atomic_commit.limits import Limits
+from atomic_commit.local_calls import LocalCalls
 from atomic_commit.messages import Messages
 from atomic_commit.names import Installation, service_of
 from atomic_commit.other_releases import (
@@ -81,6 +82,7 @@ class AtomicCommit:
         self.coordinator = Coordinator(engine, self.messages, kinds, limits, databases)
         self.sweeper = Sweeper(engine, self.coordinator, limits, self._announce)
         self._watch, self._confirmation = DecisionWatch(engine), Confirmation(engine)
+        self.local_calls = LocalCalls(engine)
         self.clock = OwnClock(engine, limits)
         self._coordinators = tuple(coordinators)
         self._register_participant(celery, branches or Branches(service))

@@ -17,6 +17,9 @@ between taking a message and beginning with it. (One that sleeps through half of
 prepare a branch that nobody ever resolves. It can't be committed, because nobody decides on an attempt that is over;
 but it holds locks until a person rolls it back. ``in-doubt`` shows it, as settled or as unknown to its coordinator.)
 
+*A local call* is kept as long as a settled transaction, and for the same reason: until then its Idempotency-Key is
+recognised.
+
 *A branch row* proves that a commit was done, so it has to outlive the repetitions of that outcome. Those end when the
 transaction is settled, or when it is quarantined; they outlast the row only if no outcome worker of the coordinator was
 up for all that time, or if a branch that had not answered yet is released from quarantine after it. Then a commit that
@@ -51,12 +54,21 @@ _REMOVE_BRANCH_ROWS = text(
     " WHERE created_at < now() - make_interval(secs => :age)"
     " ORDER BY created_at LIMIT :batch FOR UPDATE SKIP LOCKED))"
 )
+_REMOVE_LOCAL_CALLS = text(
+    "DELETE FROM local_calls WHERE ctid = ANY (ARRAY(SELECT ctid FROM local_calls"
+    " WHERE created_at < now() - make_interval(secs => :age)"
+    " ORDER BY created_at LIMIT :batch FOR UPDATE SKIP LOCKED))"
+)
 
 
 def remove_old(engine: Engine, limits: Limits) -> int:
     """Remove a batch of each kind of row that is past its age. Returns how many rows went; call again while any do."""
     with engine.begin() as connection:
-        ages = ((_REMOVE_TRANSACTIONS, limits.keep_transactions), (_REMOVE_BRANCH_ROWS, limits.keep_branch_rows))
+        ages = (
+            (_REMOVE_TRANSACTIONS, limits.keep_transactions),
+            (_REMOVE_LOCAL_CALLS, limits.keep_transactions),
+            (_REMOVE_BRANCH_ROWS, limits.keep_branch_rows),
+        )
         removed = sum(connection.execute(sql, {"age": age, "batch": _BATCH}).rowcount for sql, age in ages)
     if removed:
         log.info("retention removed %d rows", removed)

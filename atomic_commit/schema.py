@@ -3,10 +3,10 @@
 ``transactions`` and ``transaction_branches`` are the coordinator's journal: what was accepted, what was decided, what
 is still owed to whom; ``participant_databases`` belongs to it: where each participant prepares. ``branch_rows`` is the
 participant's side: one row for each branch that ever ran or was fenced here. ``database_identity`` has one row: which
-database this is, and whose.
+database this is, and whose. ``local_calls`` is what the service has done by itself, once for an Idempotency-Key.
 
 The statements of a released version never change: a service's first migration calls ``create_v1``, a later one
-``create_v2``, and so on; the next change of the tables will be a ``create_v5`` beside them.
+``create_v2``, and so on; the next change of the tables will be a ``create_v6`` beside them.
 """
 
 from __future__ import annotations
@@ -125,6 +125,18 @@ database_identity = sa.Table(
     sa.Column("service", sa.Text),
     sa.Column("created_at", _moment, nullable=False, server_default=sa.text("clock_timestamp()")),
     sa.CheckConstraint("single", name="database_identity_single"),
+)
+
+local_calls = sa.Table(
+    "local_calls",
+    metadata,
+    sa.Column("caller", sa.Text, primary_key=True),
+    sa.Column("route", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("answer", sa.JSON),
+    sa.Column("created_at", _moment, nullable=False, server_default=sa.text("clock_timestamp()")),
+    sa.Index("local_calls_age", "created_at"),  # for retention alone
 )
 
 _V1 = """
@@ -284,3 +296,27 @@ def create_v4(op: Any) -> None:
 def drop_v4(op: Any) -> None:
     """Take back ``create_v4``."""
     op.execute(_BACK_TO_V3)
+
+
+_V5 = """
+CREATE TABLE local_calls (
+    caller text NOT NULL,
+    route text NOT NULL,
+    key text NOT NULL,
+    fingerprint text NOT NULL,
+    answer json,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (caller, route, key)
+);
+CREATE INDEX local_calls_age ON local_calls (created_at);
+"""
+
+
+def create_v5(op: Any) -> None:
+    """From version 4 to 5: what a service does by itself is done once for an Idempotency-Key."""
+    op.execute(_V5)
+
+
+def drop_v5(op: Any) -> None:
+    """Take back ``create_v5``."""
+    op.execute("DROP TABLE local_calls")

@@ -20,7 +20,7 @@ which is also a page of this very API that explains the type. What has no type o
 | too few threads are free in this process                | busy                    | 503    |
 | given up after its retries                              | aborted                 | 503    |
 | the database (or something else it needs) is away       | unavailable             | 503    |
-| the database went away in the middle of accepting       | outcome-unknown         | 504    |
+| the database went away while it accepted or committed   | outcome-unknown         | 504    |
 """
 
 from __future__ import annotations
@@ -163,10 +163,12 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
             "outcome-unknown",
             504,
             "Nobody knows yet whether it was accepted",
-            "The database went away while it accepted the request. If the request was accepted, the transaction's URL"
+            "The database went away while it accepted the request, or committed a change that needs no transaction of"
+            " several services. If a transaction was accepted, its URL"
             " (`Location`) answers with it as soon as that is known, at the latest when the database and those"
             " standbys that it waits for are back. A 404 there means: not known to be accepted, as yet; it is no"
-            " proof that it never will be. With an Idempotency-Key it is safe to repeat the request at once.",
+            " proof that it never will be. With an Idempotency-Key it is safe to repeat the request at once. Without a"
+            " URL and without a key, look what has become of the change.",
             retry_after=5,
         ),
     )

@@ -8,7 +8,7 @@ import flask
 from flask import current_app
 from sqlalchemy import select
 
-from http_api import distributed
+from http_api import distributed, local
 from http_api.paging import page
 from http_api.problems import ProblemError
 from http_api.schemas import Blueprint
@@ -59,6 +59,7 @@ def get_order(order_id: int) -> Any:
 @blueprint.response(200, OrderSchema)
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(409, "CONFLICT")
+@local.write(db, OrderSchema)
 def fulfil_order(order_id: int) -> Any:
     """Fulfil an open order: the goods leave the warehouse"""
     order = _existing(order_id, lock=True)
@@ -67,7 +68,6 @@ def fulfil_order(order_id: int) -> Any:
             "refused", f"Order {order_id} is {order.status}, not open.", reason=f"order_is_{order.status}"
         )
     order.status = "fulfilled"
-    db.session.commit()
     return order
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from http_api import local
 from http_api.paging import page
 from http_api.problems import ProblemError, error_at
 from http_api.schemas import Blueprint, PageArgs
@@ -19,12 +20,13 @@ blueprint = Blueprint("products", __name__, url_prefix="/products", description=
 @blueprint.arguments(NewProductSchema)
 @blueprint.response(201, ProductSchema)
 @blueprint.alt_response(409, "CONFLICT")
+@local.write(db, ProductSchema)
 def add_product(body: dict[str, Any]) -> Any:
     """Add a product"""
     product = Product(**body)
     _check(product, "stock")
     db.session.add(product)
-    db.session.commit()
+    db.session.flush()
     return product, 201, {"Location": f"/products/{product.id}"}
 
 
@@ -50,13 +52,13 @@ def get_product(product_id: int) -> Any:
 @blueprint.response(200, ProductSchema)
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(409, "CONFLICT")
+@local.write(db, ProductSchema)
 def update_product(body: dict[str, Any], product_id: int) -> Any:
     """Change a product's name, price or capacity"""
     product = _existing(product_id, lock=True)
     for name, value in body.items():
         setattr(product, name, value)
     _check(product, "capacity")
-    db.session.commit()
     return product
 
 
@@ -65,12 +67,12 @@ def update_product(body: dict[str, Any], product_id: int) -> Any:
 @blueprint.response(200, ProductSchema)
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(409, "CONFLICT")
+@local.write(db, ProductSchema)
 def adjust_stock(body: dict[str, Any], product_id: int) -> Any:
     """Put goods into stock or take them out"""
     product = _existing(product_id, lock=True)
     product.stock += body["delta"]
     _check(product, "delta")
-    db.session.commit()
     return product
 
 

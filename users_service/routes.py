@@ -9,7 +9,7 @@ from flask import current_app
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from http_api import distributed
+from http_api import distributed, local
 from http_api.paging import page
 from http_api.problems import ProblemError, error_at
 from http_api.schemas import Blueprint, PageArgs
@@ -24,11 +24,12 @@ blueprint = Blueprint("users", __name__, url_prefix="/users", description="The s
 @blueprint.arguments(NewUserSchema)
 @blueprint.response(201, UserSchema)
 @blueprint.alt_response(409, "CONFLICT")
+@local.write(db, UserSchema)
 def add_user(body: dict[str, Any]) -> Any:
     """Add a user"""
     user = User(**body, status="active")
     db.session.add(user)
-    _commit_unless_email_taken()
+    _flush_unless_email_taken()
     return user, 201, {"Location": f"/users/{user.id}"}
 
 
@@ -54,6 +55,7 @@ def get_user(user_id: int) -> Any:
 @blueprint.response(200, UserSchema)
 @blueprint.alt_response(404, "NOT_FOUND")
 @blueprint.alt_response(409, "CONFLICT")
+@local.write(db, UserSchema)
 def update_user(body: dict[str, Any], user_id: int) -> Any:
     """Change a user's name or e-mail"""
     user = _existing(user_id, lock=True)
@@ -61,7 +63,7 @@ def update_user(body: dict[str, Any], user_id: int) -> Any:
         raise ProblemError("refused", f"User {user_id} is being removed.", reason="user_is_being_removed")
     for name, value in body.items():
         setattr(user, name, value)
-    _commit_unless_email_taken()
+    _flush_unless_email_taken()
     return user
 
 
@@ -84,9 +86,9 @@ def _existing(user_id: int, *, lock: bool = False) -> User:
     return user
 
 
-def _commit_unless_email_taken() -> None:
+def _flush_unless_email_taken() -> None:
     try:
-        db.session.commit()
+        db.session.flush()
     except IntegrityError as error:
         db.session.rollback()
         if getattr(error.orig, "diag", None) is None or error.orig.diag.constraint_name != "users_email":

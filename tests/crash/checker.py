@@ -141,17 +141,19 @@ def _no_orphans(orders: dict[int, Any], users: dict[int, Any]) -> list[str]:
 def _conserved(history: list[dict[str, Any]], rows: Rows) -> list[str]:
     """For each product: stock + open quantities = what was put in − what was fulfilled.
 
-    A stock change whose answer was lost may or may not have happened, so each adds a possible value.
+    A stock change that nobody knows the outcome of may or may not have happened, so each adds a possible value.
     """
     put_in: Counter[int] = Counter()
     maybe: dict[int, list[int]] = defaultdict(list)
     for entry in history:
         if entry["operation"] == "add_product":
             put_in[entry["product"]] += entry["stock"]
-        elif entry["operation"] == "stock" and entry["status"] == 200:
-            put_in[entry["product"]] += entry["delta"]
-        elif entry["operation"] == "stock" and entry["status"] not in (404, 409, 422):
-            maybe[entry["product"]].append(entry["delta"])
+    for change in _stock_changes(history):
+        product, delta, statuses = change[0]["product"], change[0]["delta"], {entry["status"] for entry in change}
+        if 200 in statuses:
+            put_in[product] += delta
+        elif not statuses <= {404, 409, 422, 503}:
+            maybe[product].append(delta)
     held: Counter[int] = Counter()
     for row in rows(
         "orders",
@@ -168,3 +170,12 @@ def _conserved(history: list[dict[str, Any]], rows: Rows) -> list[str]:
         if found not in possible:
             wrong.append(f"product {row['id']}: {found} units too many or too few (possible: {sorted(possible)[:5]})")
     return wrong
+
+
+def _stock_changes(history: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The requests for each change: those of one Idempotency-Key are for one, however many were answered 200."""
+    changes: dict[object, list[dict[str, Any]]] = defaultdict(list)
+    for number, entry in enumerate(history):
+        if entry["operation"] == "stock":
+            changes[entry["key"] or number].append(entry)
+    return list(changes.values())

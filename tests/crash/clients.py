@@ -118,21 +118,27 @@ class Client(threading.Thread):
         self._market.history.add("fulfil", began, status=answer.status if answer else None, order=order)
 
     def _stock(self) -> None:
-        """Goods come in or go out. A lost answer is looked up: the check needs to know what was put in."""
+        """Goods come in or go out. With a key a lost answer is asked for again, and a known one sometimes."""
         product, delta = self._dice.choice(self._market.products), self._dice.choice((-3, -2, -1, 1, 2, 3))
-        began = time.time()
-        answer = self._market.asked("POST", "products", f"/products/{product}/stock", {"delta": delta})
-        status = answer.status if answer else None
-        self._market.history.add("stock", began, status=status, product=product, delta=delta)
+        key, headers = self._key()
+        for _ in range(1 + self._dice.randint(0, 2) if key else 1):
+            began = time.time()
+            answer = self._market.asked("POST", "products", f"/products/{product}/stock", {"delta": delta}, **headers)
+            status = answer.status if answer else None
+            self._market.history.add("stock", began, status=status, product=product, delta=delta, key=key)
+
+    def _key(self) -> tuple[str | None, dict[str, str]]:
+        """An Idempotency-Key and the headers with it, for some requests."""
+        if self._dice.random() >= 0.4:
+            return None, {}
+        key = f"{uuid.UUID(int=self._dice.getrandbits(128))}"
+        return key, {"Idempotency_Key": f'"{key}"'}
 
     def _distributed(
         self, operation: str, method: str, service: str, path: str, body: object = None, **members: Any
     ) -> Answer | None:
         """Send it, sometimes with a key; with a key a lost answer is asked for again, as a careful client does."""
-        headers: dict[str, str] = {}
-        key = f"{uuid.UUID(int=self._dice.getrandbits(128))}" if self._dice.random() < 0.4 else None
-        if key:
-            headers["Idempotency_Key"] = f'"{key}"'
+        key, headers = self._key()
         if self._dice.random() < 0.1:
             headers["Prefer"] = "respond-async"
         for _ in range(1 + self._dice.randint(0, 2) if key else 1):

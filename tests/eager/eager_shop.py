@@ -59,7 +59,7 @@ TABLES = {
     "products": ("products",),
     "orders": ("orders", "order_lines"),
 }
-PROTOCOL_TABLES = ("transaction_branches", "transactions", "branch_rows")
+PROTOCOL_TABLES = ("transaction_branches", "transactions", "branch_rows", "local_calls")
 
 
 def eager_celery() -> Celery:

@@ -6,7 +6,12 @@ import contextlib
 import select
 import socket
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from eager_shop import Shop
 
 
 @dataclass(frozen=True)
@@ -102,3 +107,21 @@ class Wire:
                     with contextlib.suppress(OSError):
                         other.shutdown(socket.SHUT_RD)
             return cut
+
+
+@contextlib.contextmanager
+def wired(shop: Shop, service: str) -> Iterator[Wire]:
+    """What the service reaches its database by while the block runs."""
+    with shop.apps[service].app_context():
+        engine = shop.apps[service].extensions["sqlalchemy"].engine
+    wire = Wire(engine.url.host, engine.url.port)
+
+    def through_the_wire(dialect: Any, record: Any, arguments: Any, settings: dict[str, Any]) -> None:
+        settings |= {"host": "127.0.0.1", "port": wire.port}
+
+    sa.event.listen(engine, "do_connect", through_the_wire)
+    engine.dispose()
+    yield wire
+    sa.event.remove(engine, "do_connect", through_the_wire)
+    engine.dispose()
+    wire.close()

@@ -31,7 +31,7 @@ AGES = Limits(keep_transactions=7 * DAY, keep_branch_rows=30 * DAY)
 def grown_older(shop: Shop, seconds: float) -> None:
     """Every moment in every journal, and every branch row, is so much longer ago."""
     for service in ("users", "products", "orders"):
-        for table in ("transactions", "transaction_branches", "branch_rows"):
+        for table in ("transactions", "transaction_branches", "branch_rows", "local_calls"):
             moments = [
                 name
                 for (name,) in shop.query(
@@ -61,6 +61,15 @@ def kept(shop: Shop) -> dict[str, int]:
         table: sum(shop.query(s, f"SELECT count(*) FROM {table}")[0][0] for s in ("users", "products", "orders"))
         for table in tables
     }
+
+
+def test_a_local_call_is_kept_as_long_as_a_settled_transaction(shop: Shop, teapot: int) -> None:
+    path, key = f"/products/{teapot}/stock", {"Idempotency-Key": "one-change"}
+    shop.call("products", "POST", path, {"delta": 1}, headers=key).expect(200)
+    for age, left in ((6.9, 1), (0.2, 0)):
+        grown_older(shop, age * DAY)
+        clean(shop)
+        assert shop.query("products", "SELECT count(*) FROM local_calls") == [(left,)]
 
 
 def test_a_settled_transaction_goes_with_its_branches_when_it_is_old_and_the_branch_rows_only_much_later(

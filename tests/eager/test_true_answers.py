@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 import sqlalchemy as sa
 from eager_shop import Answer, Shop
-from eager_wire import Wire
+from eager_wire import Wire, wired
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -30,22 +30,9 @@ with_and_without_a_key = pytest.mark.parametrize("said", [{}, KEY], ids=["withou
 @pytest.fixture
 def wire(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     """What the users service reaches its database by."""
-    with shop.apps["users"].app_context():
-        engine = shop.apps["users"].extensions["sqlalchemy"].engine
-    assert engine.url.host
-    assert engine.url.port
-    wire = Wire(engine.url.host, engine.url.port)
-
-    def through_the_wire(dialect: Any, record: Any, arguments: Any, settings: dict[str, Any]) -> None:
-        settings |= {"host": "127.0.0.1", "port": wire.port}
-
     monkeypatch.setattr(acceptance, "_ASKED_FOR", 0.5)
-    sa.event.listen(engine, "do_connect", through_the_wire)
-    engine.dispose()
-    yield wire
-    sa.event.remove(engine, "do_connect", through_the_wire)
-    engine.dispose()
-    wire.close()
+    with wired(shop, "users") as wire:
+        yield wire
 
 
 def gone() -> OperationalError:

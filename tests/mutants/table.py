@@ -27,6 +27,7 @@ from .clock import CLOCK
 from .durability import DURABILITY
 from .http import HTTP
 from .installations import INSTALLATIONS
+from .local import LOCAL
 from .pile import PILE
 from .quiet import QUIET
 from .remote import REMOTE
@@ -40,6 +41,7 @@ MUTANTS = (  # one a line
     *STEPS,
     *INSTALLATIONS,
     *HTTP,
+    *LOCAL,
     *DURABILITY,
     *ANSWERS,
     *CLOCK,
