@@ -30,6 +30,7 @@ _MINUTES = 20
 _DAY = 24 * 60
 #: What decides whether two releases can share a database.
 _SCHEMA = ("atomic_commit/schema.py", ":(glob)*/migrations/**", ":(glob)*/models.py")
+_SERVICES = ("users", "products", "orders")
 _PREVIOUS_WORKERS = ("worker", "outcome-worker")
 
 Hurt = Callable[[Stage], AbstractContextManager[object]]
@@ -43,8 +44,9 @@ def machine_faults() -> Iterator[Fault]:
     yield _clock("products")
     yield _workers_clocks()
     yield _clock_from_another_month()
-    for service in ("users", "products", "orders"):
+    for service in _SERVICES:
         yield _previous_release(service)
+    yield _rolling_upgrade()
 
 
 # ---- a full disk
@@ -304,6 +306,46 @@ def _earlier_code(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
     code.mkdir(parents=True)
     subprocess.run(["tar", "-x", "-C", code], input=_git("archive", commit), check=True)
     return dict.fromkeys(names, code)
+
+
+def _rolling_upgrade() -> Fault:
+    """Every process runs the code from before the last change of the schema, whose migrations are done; then one after
+    the other is stopped and started with today's, under load."""
+    names = tuple(f"{service}-{role}" for role in ("api", "worker", "outcome-worker") for service in _SERVICES)
+
+    @contextmanager
+    def hurt(stage: Stage) -> Iterator[None]:
+        if not stage.roots:
+            raise SkippedError("there is no earlier schema in the repository's history")
+        for name in names:
+            place = stage.roots[name]
+            assert Path(os.readlink(f"/proc/{stage.shop.pid(name)}/cwd")) == place.resolve()
+            with _down(stage, name):
+                place.unlink()
+                place.symlink_to(ROOT)
+            assert Path(os.readlink(f"/proc/{stage.shop.pid(name)}/cwd")) == ROOT
+        yield
+
+    return Fault(
+        "all processes upgraded, one after the other, from the previous schema's release",
+        "rolling upgrade",
+        hurt,
+        roots=lambda folder: _previous_code(folder, names),
+    )
+
+
+def _previous_code(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
+    """The code of the commit before the last change of the schema, laid out in `folder`: a link for each process."""
+    commit = _git("log", "-1", "--format=%H", "--", *_SCHEMA).decode().strip()
+    if not commit:
+        return {}
+    code, links = folder / "release-before", folder / "running"
+    for made in (code, links):
+        made.mkdir(parents=True)
+    subprocess.run(["tar", "-x", "-C", code], input=_git("archive", f"{commit}^"), check=True)
+    for name in names:
+        (links / name).symlink_to(code)
+    return {name: links / name for name in names}
 
 
 def _git(*words: str) -> bytes:
