@@ -18,7 +18,7 @@ COMPARES := $(BENCH_VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up down status test test-docker model mutants crash soak bench lint types format clean
+.PHONY: help setup demo up down status test test-eager test-broker test-docker model mutants crash soak bench lint types format clean
 
 help: ## List these verbs
 	@echo "make …"
@@ -42,6 +42,12 @@ status: $(RUNS) ## Show what runs, and where
 
 test: $(DEVELOPS) ## Run the tests; the last lines name what was skipped and why
 	@exec $(PY) -m pytest -ra $(TESTS) $(ARGS)
+
+test-eager: $(DEVELOPS) ## Of these, what runs in one process, on real PostgreSQL (5 min)
+	@exec $(PY) -m pytest -ra -m "not slow" $(ARGS)
+
+test-broker: $(DEVELOPS) ## Real workers on a real broker: make test-broker BROKER=redis, or rabbitmq, or both without
+	@exec $(PY) -m pytest -ra tests/broker $(if $(BROKER),--broker $(BROKER)) $(ARGS)
 
 test-docker: $(DEVELOPS) ## Run the tests in containers (minutes); without a Docker engine they are skipped
 	@exec $(PY) -m pytest -ra tests/docker $(ARGS)

@@ -25,7 +25,7 @@ from flower.options import default_options
 from flower.urls import settings
 from tornado.ioloop import IOLoop
 
-from celery_config.flower import celery
+from celery_config.celery import celery
 
 log = logging.getLogger("flower.shop")
 

@@ -83,7 +83,7 @@ def _work(package: str, service: str, role: str, of_this_process: Installation) 
     from celery.__main__ import main as celery_main
 
     warnings.filterwarnings("ignore", _ROOT_WARNING)
-    sys.argv = ["celery", "--quiet", "-A", f"{package}.worker:celery", *worker_options(of_this_process, service, role)]
+    sys.argv = ["celery", "--quiet", "-A", package, *worker_options(of_this_process, service, role)]
     celery_main()
     return 0
 

@@ -1,3 +1,34 @@
-"""For all tests: what installation they are is settled before anything reads it."""
+"""For all tests: what installation they are is settled before anything reads it; what is slow, and on which broker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
 
 from tests import installation as installation
+
+_HERE = Path(__file__).parent
+#: Folders whose tests start processes, or explore for minutes.
+_SLOW = ("broker", "docker", "model")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--broker", choices=("redis", "rabbitmq"), help="of tests that need a broker, only those on this one"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(_HERE / folder in item.path.parents for folder in _SLOW):
+            item.add_marker(pytest.mark.slow)
+    if broker := config.getoption("broker"):
+        others = [item for item in items if _broker_of(item) not in (None, broker)]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
+
+
+def _broker_of(item: pytest.Item) -> str | None:
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get("running_shop") if callspec else None
