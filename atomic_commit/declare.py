@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from uuid import UUID
@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from atomic_commit.errors import Conflict, Refused
+from atomic_commit.names import service_of
 
 #: Plain JSON values by name; what travels from begin through the branches to commit.
 Values = dict[str, Any]
@@ -66,6 +67,20 @@ class TransactionKind:
     def __post_init__(self) -> None:
         if not self.branches or len(set(self.branches)) != len(self.branches):
             raise ValueError(f"{self.name}: at least one branch, and each only once")
+
+
+def check_lock_order(kinds: Iterable[TransactionKind], order: Sequence[str]) -> None:
+    """Raise ValueError for a kind whose branches do not run in the one global `order` of services: two transactions
+    could wait for each other's rows across databases, which no database sees."""
+    for kind in kinds:
+        services = [service_of(branch) for branch in kind.branches]
+        if unknown := [service for service in services if service not in order]:
+            raise ValueError(f"{kind.name}: {unknown[0]} has no place in the lock order {', '.join(order)}")
+        if services != sorted(services, key=order.index):
+            raise ValueError(
+                f"{kind.name}: its branches lock rows in the order {', '.join(services)}; every transaction has to do"
+                f" so in the order {', '.join(order)}"
+            )
 
 
 @dataclass(frozen=True)

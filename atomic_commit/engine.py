@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypedDict
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from atomic_commit.clocks import OwnClock
 from atomic_commit.confirmed import Confirmation
 from atomic_commit.coordinator import Coordinator
 from atomic_commit.database import autocommit, told_apart
-from atomic_commit.declare import BranchDeclaration, Branches, TransactionKind, Values
+from atomic_commit.declare import BranchDeclaration, Branches, TransactionKind, Values, check_lock_order
 from atomic_commit.errors import Conflict, Fenced, Lost, MembersSaidNo, Refused
 from atomic_commit.identity import Identity
 from atomic_commit.known_databases import KnownDatabases
@@ -59,7 +59,8 @@ class AtomicCommit:
 
     `celery` is the service's Celery app (in tests one app may serve several services); `engine` its database;
     `installation` is the same in all services that work together, and in nobody else. `coordinators`: the services that
-    may have this one take part in their transactions; they are told when it is back after it was away.
+    may have this one take part in their transactions; they are told when it is back after it was away. `lock_order`:
+    the one global order of services in which transactions lock rows. Raises ValueError for a kind that does not follow.
     """
 
     def __init__(
@@ -73,7 +74,11 @@ class AtomicCommit:
         branches: Branches | None = None,
         limits: Limits | None = None,
         coordinators: Iterable[str] = (),
+        lock_order: Sequence[str] | None = None,
     ) -> None:
+        kinds = tuple(kinds)
+        if lock_order is not None:
+            check_lock_order(kinds, lock_order)
         limits = limits or Limits.from_environment()
         self.service, self.installation, self._reads = service, installation, autocommit(engine)
         self.identity, databases = Identity(engine, installation, service), KnownDatabases(engine)

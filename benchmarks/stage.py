@@ -12,10 +12,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from celery_config.manifest import SERVICES
 from embedded.output import Output
 from embedded.postgres import Postgres, role_of
 from embedded.redis import Redis
-from embedded.settings import HOST, ROOT, SERVICES, free_port
+from embedded.settings import HOST, ROOT, free_port
 from embedded.supervision import Kept, Program
 
 _READY_WITHIN = 60.0

@@ -31,8 +31,8 @@ import psycopg2
 from redis import Redis
 
 from benchmarks.machine import machine
+from celery_config.manifest import SERVICES
 from embedded.identity import descendants
-from embedded.settings import SERVICES
 from embedded.shop import Shop
 
 #: Seconds: everything that grows old has done so before the first half of an hour is over.

@@ -11,8 +11,7 @@ from __future__ import annotations
 from kombu import Exchange, Queue
 
 from atomic_commit.names import Installation
-
-SERVICES = ("users", "products", "orders")
+from celery_config.manifest import SERVICES
 
 
 def queue_names(installation: Installation) -> tuple[str, ...]:

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from celery_config.manifest import SERVICES
 from embedded.binaries import find_postgres, major_version
 from embedded.clearing import JUST_WAIT, end_known, processes_of
 from embedded.errors import EmbeddedError, StartFailed
 from embedded.passwords import read_or_make, write_private
 from embedded.processes import Run
-from embedded.settings import HOST, SERVICES, Say, whole_number
+from embedded.settings import HOST, Say, whole_number
 from embedded.supervision import Program
 from embedded.unprivileged import find_account
 

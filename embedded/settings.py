@@ -9,12 +9,12 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
+from celery_config.manifest import PORTS
 from embedded.errors import EmbeddedError
 
 ROOT = Path(__file__).resolve().parent.parent
 """The repository: the services run with it as their working directory."""
 
-SERVICES = ("users", "products", "orders")
 HOST = "127.0.0.1"
 
 Broker = Literal["redis", "rabbitmq"]
@@ -42,9 +42,9 @@ def whole_number(environment: Mapping[str, str], name: str, default: int, most: 
 class Ports:
     """A TCP port on 127.0.0.1 for everything that listens; 0 means "pick a free one"."""
 
-    users: int = 5001
-    products: int = 5002
-    orders: int = 5003
+    users: int = PORTS["users"]
+    products: int = PORTS["products"]
+    orders: int = PORTS["orders"]
     flower: int = 5555
     postgres: int = 5440
     redis: int = 6390

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from celery_config.manifest import SERVICES
 from embedded.errors import EmbeddedError
 from embedded.identity import identity
 from embedded.leftovers import stop_leftovers, stop_phases
@@ -21,7 +22,7 @@ from embedded.processes import Run
 from embedded.rabbitmq import RabbitMQ
 from embedded.redis import Redis
 from embedded.services import ROLES, Surroundings, flower_program, migration, service_program
-from embedded.settings import HOST, ROOT, SERVICES, Broker, Ports, check_ports, free_port
+from embedded.settings import HOST, ROOT, Broker, Ports, check_ports, free_port
 from embedded.status import Recorded, Status, forget_status, write_status
 from embedded.supervision import Kept, Program
 

@@ -13,8 +13,9 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import TextIO
 
+from celery_config.manifest import SERVICES
 from embedded.errors import Interrupted
-from embedded.settings import SERVICES, Ports, state_folder
+from embedded.settings import Ports, state_folder
 from embedded.shop import LAUNCHER, Shop
 
 WIDTH = len("products-outcome-worker")

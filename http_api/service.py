@@ -15,7 +15,7 @@ from atomic_commit import AtomicCommit, Branches, Conflict, Limits, Lost, Transa
 from atomic_commit.database import engine_options
 from celery_config import create_celery
 from celery_config.installation import installation
-from celery_config.queues import SERVICES
+from celery_config.manifest import COORDINATORS, LOCK_ORDER
 from http_api import admission
 from http_api.app import install
 from http_api.problems import ProblemError, problem_response
@@ -59,7 +59,8 @@ def assemble(
         kinds=kinds,
         branches=branches,
         limits=limits,
-        coordinators=SERVICES,
+        coordinators=COORDINATORS,
+        lock_order=LOCK_ORDER,
     )
     app.extensions["celery"], app.extensions["atomic_commit"] = celery, atomic
     api = install(app, title=f"{service.capitalize()} service", checks=checks(engine, atomic.identity, atomic.clock))

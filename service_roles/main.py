@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from atomic_commit.names import Installation
 from celery_config.installation import installation
+from celery_config.manifest import PORTS
 from service_roles import operator
 from service_roles.ownership import at_own_database
 
@@ -19,9 +20,6 @@ _ROLES = {
     "outcome-worker": "decide, commit, roll back and recover",
     "migrate": "bring the database to the newest version",
 }
-
-#: The port that each API listens on unless PORT says otherwise.
-_PORTS = {"users": "5001", "products": "5002", "orders": "5003"}
 
 #: Threads of a worker. Branches wait for row locks and round trips, so more than cores; outcome work never waits.
 _BRANCH_THREADS = "8"
@@ -71,7 +69,7 @@ def main(package: str, arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(package: str, service: str) -> int:
-    os.environ.setdefault("PORT", _PORTS.get(service, "8000"))
+    os.environ.setdefault("PORT", str(PORTS[service]))
     from gunicorn.app.wsgiapp import run
 
     sys.argv = ["gunicorn", "--config", "python:http_api.gunicorn_conf", f"{package}:create_app()"]

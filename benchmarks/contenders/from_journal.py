@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.load import Answer, Done, Load, run
-from embedded.settings import SERVICES
+from celery_config.manifest import SERVICES
 
 from .ours import Ours
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from benchmarks.load import Caller, Http
 from benchmarks.stage import prepare_counting
+from celery_config.manifest import SERVICES
 from embedded.output import Output
 from embedded.services import ROLES, Surroundings, service_program
-from embedded.settings import HOST, ROOT, SERVICES
+from embedded.settings import HOST, ROOT
 from embedded.shop import Shop
 from embedded.supervision import Kept
 

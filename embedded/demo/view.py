@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 from celery import Celery
 from sqlalchemy import Connection, NullPool, create_engine, text
 
+from celery_config.manifest import SERVICES
 from embedded.demo.client import Client
 from embedded.demo.errors import DemoFailed
 from embedded.demo.facts import Order, Product, Snapshot, Task, Transaction, User
-from embedded.settings import SERVICES
 from embedded.shop import Shop
 
 TABLES = {"users": ("users",), "products": ("products",), "orders": ("orders", "order_lines")}

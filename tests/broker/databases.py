@@ -11,6 +11,8 @@ from typing import Any
 import psycopg2
 import psycopg2.extras
 
+from celery_config.manifest import SERVICES
+
 #: Each service may have a server of its own, or share one: so each database is asked for its own.
 _PREPARED = "SELECT gid, prepared FROM pg_prepared_xacts WHERE database = current_database()"
 _WAITERS = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
@@ -30,7 +32,7 @@ class Databases:
 
     def prepared(self) -> list[str]:
         """The gids of the services' prepared transactions, in the order in which they were prepared."""
-        found = [row for service in ("users", "products", "orders") for row in self.rows(service, _PREPARED)]
+        found = [row for service in SERVICES for row in self.rows(service, _PREPARED)]
         return [row["gid"] for row in sorted(found, key=lambda row: row["prepared"])]
 
     @contextmanager

@@ -15,6 +15,7 @@ from kombu import Connection
 from redis import Redis
 
 from celery_config import create_celery
+from celery_config.manifest import SERVICES
 from embedded.shop import Shop
 from tests.installation import INSTALLATION, QUEUE_NAMES
 
@@ -22,7 +23,6 @@ from .databases import Databases, RowLock
 from .http_calls import Answer, call
 from .waiting import SOON, wait_until
 
-SERVICES = ("users", "products", "orders")
 BRANCH_WORKERS = tuple(f"{service}-worker" for service in SERVICES)
 OUTCOME_WORKERS = tuple(f"{service}-outcome-worker" for service in SERVICES)
 WORKERS = BRANCH_WORKERS + OUTCOME_WORKERS

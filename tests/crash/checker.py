@@ -10,16 +10,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
+from celery_config.manifest import COORDINATORS, SERVICES
+
 Rows = Callable[..., list[dict[str, Any]]]
 
 
 def check(history: list[dict[str, Any]], rows: Rows) -> list[str]:
     """Every violation, in words. `rows(database, statement)` reads one of the three databases."""
-    journals = {
-        str(row["id"]): row
-        for service in ("users", "orders", "products")
-        for row in rows(service, "SELECT * FROM transactions")
-    }
+    journals = {str(row["id"]): row for service in SERVICES for row in rows(service, "SELECT * FROM transactions")}
     orders = {row["id"]: row for row in rows("orders", "SELECT * FROM orders")}
     users = {row["id"]: row for row in rows("users", "SELECT * FROM users")}
     return [
@@ -37,7 +35,7 @@ def _ended(journals: dict[str, Any], rows: Rows) -> list[str]:
     """Nothing is undecided, unsettled, quarantined, prepared or marked."""
     prepared = [
         row
-        for service in ("users", "orders", "products")
+        for service in SERVICES
         for row in rows(service, "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()")
     ]
     marked = rows("users", "SELECT id FROM users WHERE status <> 'active'")
@@ -60,10 +58,10 @@ def _ended(journals: dict[str, Any], rows: Rows) -> list[str]:
 def _atomic(journals: dict[str, Any], rows: Rows) -> list[str]:
     """An attempt that somebody in it has committed: every branch is done, once. Any other attempt: none is."""
     told, done = defaultdict(set), defaultdict(set)
-    for service in ("users", "orders"):
+    for service in COORDINATORS:
         for row in rows(service, "SELECT transaction_id, attempt, name FROM transaction_branches"):
             told[str(row["transaction_id"]), row["attempt"]].add(row["name"])
-    for service in ("users", "orders", "products"):
+    for service in SERVICES:
         for row in rows(service, "SELECT transaction_id, attempt, branch FROM branch_rows WHERE kind = 'done'"):
             done[str(row["transaction_id"]), row["attempt"]].add(row["branch"])
     committed = defaultdict(list)

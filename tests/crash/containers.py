@@ -21,14 +21,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from celery_config.manifest import PORTS, SERVICES
 from tests.broker.waiting import wait_until
 
 from .checker import check
 from .clients import Client, Market
 from .history import History, read
 
-SERVICES = ("users", "products", "orders")
-PORTS = {"users": 5001, "products": 5002, "orders": 5003}
 AWAY = 3.0
 BACK_WITHIN = 180.0
 QUIET_WITHIN = 180.0

@@ -13,6 +13,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from atomic_commit.points import POINTS
+from celery_config.manifest import SERVICES
 from embedded.errors import EmbeddedError
 from embedded.shop import Shop
 
@@ -20,7 +21,7 @@ from .history import History
 from .proxy import Network
 
 _ROLES = ("api", "worker", "outcome-worker")
-_PROCESSES = tuple(f"{service}-{role}" for service in ("users", "products", "orders") for role in _ROLES)
+_PROCESSES = tuple(f"{service}-{role}" for service in SERVICES for role in _ROLES)
 
 #: fault → weight
 _MIX = {

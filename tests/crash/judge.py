@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from celery_config.manifest import SERVICES
 from tests.broker.http_calls import Answer
 
 from .scenarios import Scene
@@ -50,7 +51,7 @@ def _judge_branch_rows(scene: Scene, transactions: Rows) -> set[tuple[Any, int]]
     for id in {leader for leader, _ in map(_attempt, transactions)} | {t["id"] for t in transactions}:
         for row in rows(_service(scene), _TOLD, id):
             told[id, row["attempt"]].add(row["name"])
-        for row in (row for service in ("users", "products", "orders") for row in rows(service, _DONE, id)):
+        for row in (row for service in SERVICES for row in rows(service, _DONE, id)):
             (done if row["kind"] == "done" else fenced)[id, row["attempt"]].add(row["branch"])
     for attempt in {*told, *done, *fenced, *committed}:
         every, nothing = told[attempt], set[str]()

@@ -19,6 +19,7 @@ from typing import Any
 
 import psycopg2
 
+from celery_config.manifest import SERVICES
 from embedded.settings import ROOT
 from tests.broker.waiting import wait_until
 
@@ -30,7 +31,6 @@ _MINUTES = 20
 _DAY = 24 * 60
 #: What decides whether two releases can share a database.
 _SCHEMA = ("atomic_commit/schema.py", ":(glob)*/migrations/**", ":(glob)*/models.py")
-_SERVICES = ("users", "products", "orders")
 _PREVIOUS_WORKERS = ("worker", "outcome-worker")
 
 Hurt = Callable[[Stage], AbstractContextManager[object]]
@@ -44,7 +44,7 @@ def machine_faults() -> Iterator[Fault]:
     yield _clock("products")
     yield _workers_clocks()
     yield _clock_from_another_month()
-    for service in _SERVICES:
+    for service in SERVICES:
         yield _previous_release(service)
     yield _rolling_upgrade()
 
@@ -311,7 +311,7 @@ def _earlier_code(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
 def _rolling_upgrade() -> Fault:
     """Every process runs the code from before the last change of the schema, whose migrations are done; then one after
     the other is stopped and started with today's, under load."""
-    names = tuple(f"{service}-{role}" for role in ("api", "worker", "outcome-worker") for service in _SERVICES)
+    names = tuple(f"{service}-{role}" for role in ("api", "worker", "outcome-worker") for service in SERVICES)
 
     @contextmanager
     def hurt(stage: Stage) -> Iterator[None]:

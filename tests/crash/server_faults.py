@@ -11,10 +11,11 @@ from contextlib import AbstractContextManager, contextmanager
 import psycopg2
 from redis import Redis
 
+from celery_config.manifest import SERVICES
+
 from .faults import wipe_redis
 from .stage import Fault, Stage
 
-SERVICES = ("users", "products", "orders")
 ROLES = ("api", "worker", "outcome-worker")
 SERVERS = ("database", "broker", "results")
 #: Seconds each way; a round trip is still shorter than the time limits of broker and result backend.

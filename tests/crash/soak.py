@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from celery_config.manifest import COORDINATORS, SERVICES
 from embedded.shop import Shop
 from tests.broker.databases import Databases
 from tests.broker.waiting import wait_until
@@ -93,7 +94,7 @@ def _wait_quiet(databases: Databases) -> list[str]:
     def unfinished() -> list[dict[str, Any]]:
         return [
             row
-            for service in ("users", "orders")
+            for service in COORDINATORS
             for row in databases.rows(service, "SELECT * FROM transactions WHERE settled_at IS NULL")
         ]
 
@@ -131,7 +132,7 @@ def _figures(
 ) -> dict[str, Any]:
     transactions = {
         f"{row['kind']} {row['state']}": row["n"]
-        for service in ("users", "orders")
+        for service in COORDINATORS
         for row in databases.rows(service, "SELECT kind, state, count(*) AS n FROM transactions GROUP BY 1, 2")
     }
     return {
@@ -150,7 +151,7 @@ def _figures(
 
 
 def _keep_evidence(shop: Shop, databases: Databases, folder: Path) -> None:
-    for service in ("users", "products", "orders"):
+    for service in SERVICES:
         for table in ("transactions", "transaction_branches", "branch_rows"):
             rows = databases.rows(service, f"SELECT * FROM {table}")
             (folder / f"{service}.{table}.json").write_text(json.dumps(rows, default=str, indent=0))

@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg2
 
+from celery_config.manifest import COORDINATORS
 from embedded.errors import EmbeddedError
 from embedded.shop import Shop
 from tests.broker.databases import Databases
@@ -163,7 +164,7 @@ class Stage:
 
     def _is_quiet(self) -> bool:
         unsettled = "SELECT 1 FROM transactions WHERE settled_at IS NULL LIMIT 1"
-        journals = any(self.databases.rows(service, unsettled) for service in ("users", "orders"))
+        journals = any(self.databases.rows(service, unsettled) for service in COORDINATORS)
         return not journals and not self.databases.prepared()
 
     def _verdict(self, result: dict[str, Any]) -> list[str]:

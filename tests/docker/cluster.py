@@ -12,8 +12,9 @@ from typing import Any
 import docker
 import yaml
 
+from celery_config.manifest import SERVICES
 from tests.broker.http_calls import call
-from tests.broker.shopkeeper import BRANCH_WORKERS, SERVICES, WORKERS
+from tests.broker.shopkeeper import BRANCH_WORKERS, WORKERS
 from tests.broker.waiting import wait_until
 from tests.docker.engine import ROOT, Containers
 from tests.docker.nodes import ApiNode, DatabaseNode, Published, RabbitMQNode, RedisNode, WorkerNode

@@ -10,9 +10,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from celery_config.manifest import SERVICES
 from embedded.settings import free_port
 from tests.broker.waiting import wait_until
-from tests.crash.containers import SERVICES, Containers, docker, is_well
+from tests.crash.containers import Containers, docker, is_well
 from tests.docker.engine import ROOT, SHOP, NotHere
 
 #: Of `up`, on a machine that does other work too.

@@ -15,9 +15,9 @@ from pathlib import Path
 import docker
 import pytest
 
+from celery_config.manifest import SERVICES
 from tests.broker.shopkeeper import WORKERS
 from tests.broker.waiting import wait_until
-from tests.crash.containers import SERVICES
 from tests.docker.compose import Project
 from tests.docker.engine import ROOT, SHOP, NotHere
 from tests.docker.load import customers

@@ -12,7 +12,7 @@ from eager_shop import Shop
 
 from atomic_commit import TransactionRecord
 from atomic_commit.messages import Messages
-from celery_config.queues import SERVICES
+from celery_config.manifest import SERVICES
 from embedded.postgres import Postgres
 from service_roles.migrate import upgrade
 

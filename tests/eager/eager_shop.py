@@ -32,7 +32,7 @@ from atomic_commit.messages import Messages
 from atomic_commit.names import Gid, service_of
 from atomic_commit.participant import HandedOn
 from atomic_commit.records import State, attempt_of
-from celery_config.queues import SERVICES
+from celery_config.manifest import COORDINATORS, SERVICES
 from orders_service import create_app as create_orders
 from products_service import create_app as create_products
 from tests.installation import INSTALLATION
@@ -294,7 +294,7 @@ class Shop:
     def _transactions(self, condition: str) -> dict[str, str]:
         return {
             f"{service}:{id}": f"{kind} {state}, attempt {attempt}, {error}"
-            for service in ("users", "orders")
+            for service in COORDINATORS
             for id, kind, state, attempt, error in self.query(
                 service, f"SELECT id, kind, state, attempt, error FROM transactions WHERE {condition}"
             )
@@ -466,7 +466,7 @@ class Shop:
         """All transactions, for a message of a failed assertion."""
         told = [
             f"{service}: {json.dumps(transaction, indent=1)}"
-            for service in ("users", "orders")
+            for service in COORDINATORS
             for transaction in self.get(service, "/transactions?limit=500")
         ]
         return "\n".join([*told, f"prepared: {self.prepared()}"])

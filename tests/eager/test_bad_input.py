@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from eager_shop import Answer, Shop
 
+from celery_config.manifest import SERVICES
+
 GOOD = {
     "POST /users": {"name": "Grace", "email": "grace@shop.example"},
     "PATCH /users/1": {"name": "Grace"},
@@ -307,7 +309,7 @@ def test_every_wrong_place_is_told_at_once_each_with_its_pointer(shop: Shop) -> 
 # ---- paths, methods, queries
 
 
-@pytest.mark.parametrize("service", ["users", "products", "orders"])
+@pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize(
     "id", ["0x1", "1.0", "-1", "+1", "01", "one", "1%00", "%20", "1;2", "١", "9" * 19, "9" * 40, "1'--", "null"]
 )
@@ -333,7 +335,7 @@ def test_an_id_beyond_what_the_database_counts_to_is_just_not_there(shop: Shop, 
 @pytest.mark.parametrize(
     "id", ["1", "x", "00000000-0000-4000-8000-00000000000", "{00000000-0000-4000-8000-000000000000}", "%00"]
 )
-@pytest.mark.parametrize("service", ["users", "products", "orders"])
+@pytest.mark.parametrize("service", SERVICES)
 def test_a_transaction_has_a_uuid(shop: Shop, service: str, id: str) -> None:
     shop.call(service, "GET", f"/transactions/{id}").problem(404, "not-found")
 

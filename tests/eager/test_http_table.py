@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from eager_shop import Answer, Shop
 
+from celery_config.manifest import SERVICES
 from tests.installation import INSTALLATION
 
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -425,7 +426,7 @@ def test_transactions_are_paged_from_the_newest_on_while_new_ones_begin(shop: Sh
 # ---- health
 
 
-@pytest.mark.parametrize("service", ["users", "products", "orders"])
+@pytest.mark.parametrize("service", SERVICES)
 def test_a_process_that_answers_is_alive_and_ready(shop: Shop, service: str) -> None:
     assert shop.get(service, "/livez") == {"status": "alive"}
     ready = shop.call(service, "GET", "/readyz").expect(200)

@@ -18,7 +18,7 @@ from atomic_commit import AtomicCommit, Installation, TransactionRecord, WrongDa
 from atomic_commit.identity import Identity
 from atomic_commit.known_databases import KnownDatabases
 from celery_config.installation import VARIABLE
-from celery_config.queues import SERVICES
+from celery_config.manifest import SERVICES
 from embedded.postgres import Postgres
 from service_roles.main import main
 from service_roles.migrate import upgrade

@@ -11,7 +11,7 @@ from eager_shop import Shop
 from atomic_commit import TransactionRecord
 from atomic_commit.limits import Limits
 from atomic_commit.recovery import OWED_PAUSES, Sweeper
-from celery_config.queues import SERVICES
+from celery_config.manifest import SERVICES
 from tests.installation import INSTALLATION
 
 AN_HOUR = 3600

@@ -19,7 +19,7 @@ import orders_service
 import products_service
 import users_service
 from atomic_commit import Limits
-from celery_config.queues import SERVICES
+from celery_config.manifest import SERVICES
 from embedded.postgres import Postgres
 from embedded.settings import free_port
 from http_api import service as http_service

@@ -21,6 +21,7 @@ from atomic_commit.messages import Messages
 from atomic_commit.participant import Answer
 from atomic_commit.records import attempt_of
 from atomic_commit.retention import remove_old
+from celery_config.manifest import SERVICES
 from orders_service import create_app as create_orders
 from tests.installation import INSTALLATION
 
@@ -30,7 +31,7 @@ AGES = Limits(keep_transactions=7 * DAY, keep_branch_rows=30 * DAY)
 
 def grown_older(shop: Shop, seconds: float) -> None:
     """Every moment in every journal, and every branch row, is so much longer ago."""
-    for service in ("users", "products", "orders"):
+    for service in SERVICES:
         for table in ("transactions", "transaction_branches", "branch_rows", "local_calls"):
             moments = [
                 name
@@ -48,7 +49,7 @@ def grown_older(shop: Shop, seconds: float) -> None:
 def clean(shop: Shop) -> int:
     """Retention in all three services, until there is no more to remove."""
     removed = 0
-    for service in ("users", "products", "orders"):
+    for service in SERVICES:
         while now := remove_old(shop.engines[service], AGES):
             removed += now
     return removed
@@ -57,10 +58,7 @@ def clean(shop: Shop) -> int:
 def kept(shop: Shop) -> dict[str, int]:
     """How many rows are left: of journals, of their branches, and of branch rows in the participants."""
     tables = ("transactions", "transaction_branches", "branch_rows")
-    return {
-        table: sum(shop.query(s, f"SELECT count(*) FROM {table}")[0][0] for s in ("users", "products", "orders"))
-        for table in tables
-    }
+    return {table: sum(shop.query(s, f"SELECT count(*) FROM {table}")[0][0] for s in SERVICES) for table in tables}
 
 
 def test_a_local_call_is_kept_as_long_as_a_settled_transaction(shop: Shop, teapot: int) -> None:

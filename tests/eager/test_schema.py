@@ -19,7 +19,7 @@ from alembic.migration import MigrationContext
 from eager_postgres import fresh_database
 
 from atomic_commit.schema import metadata as protocol_tables
-from celery_config.queues import SERVICES
+from celery_config.manifest import SERVICES
 from embedded.postgres import Postgres
 from service_roles.migrate import assert_migrated, upgrade
 

@@ -271,4 +271,11 @@ TROUBLE = (
         "",
         "broker/test_outages.py::test_what_is_asked_while_the_broker_hangs_is_accepted_in_bounded_time[redis]",
     ),
+    Mutant(
+        "a kind that does not follow the lock order does not start",
+        "atomic_commit/engine.py",
+        "            check_lock_order(kinds, lock_order)\n",
+        "            pass\n",
+        "unit/test_branch_names.py::test_a_kind_that_does_not_follow_the_lock_order_does_not_start",
+    ),
 )

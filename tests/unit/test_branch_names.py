@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
+from celery import Celery
 
 import celery_config.tasks
-from atomic_commit import Branches, TransactionKind
+from atomic_commit import AtomicCommit, Branches, TransactionKind
 from atomic_commit.names import service_of
+from celery_config.manifest import COORDINATORS, LOCK_ORDER, SERVICES
 from orders_service.branches import branches as orders
 from orders_service.cancel_order import cancel_order
 from orders_service.place_order import place_order
 from products_service.branches import branches as products
+from tests.installation import INSTALLATION
 from users_service.branches import branches as users
 from users_service.remove_user import remove_user
 
 NAMES = {key: value for key, value in vars(celery_config.tasks).items() if key.isupper()}
 OFFERED: dict[str, Branches] = {"users": users, "products": products, "orders": orders}
 KINDS = (remove_user, place_order, cancel_order)
-
-#: the one global order in which locks are taken
-LOCK_ORDER = ("users", "orders", "products")
 
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
@@ -51,6 +53,35 @@ def test_a_transaction_names_only_branches_that_somebody_offers(kind: Transactio
 def test_branches_come_in_the_one_global_lock_order(kind: TransactionKind) -> None:
     positions = [LOCK_ORDER.index(service_of(branch)) for branch in kind.branches]
     assert positions == sorted(positions), kind.branches
+
+
+@pytest.mark.parametrize(
+    ("branches", "why"),
+    [
+        (("products.restock", "orders.cancel_user_orders"), "lock rows in the order products, orders"),
+        (("payments.charge",), "payments has no place in the lock order"),
+    ],
+)
+def test_a_kind_that_does_not_follow_the_lock_order_does_not_start(branches: tuple[str, ...], why: str) -> None:
+    wrong = replace(remove_user, branches=branches)
+    with pytest.raises(ValueError, match=f"remove_user: .*{why}"):
+        AtomicCommit(
+            service="users",
+            installation=INSTALLATION,
+            engine=sa.create_engine("postgresql+psycopg2://nobody@127.0.0.1/nowhere"),
+            celery=Celery(set_as_current=False),
+            kinds=[wrong],
+            lock_order=LOCK_ORDER,
+        )
+
+
+def test_every_service_has_its_place_in_the_lock_order() -> None:
+    assert sorted(LOCK_ORDER) == sorted(SERVICES)
+
+
+def test_the_manifest_says_who_coordinates() -> None:
+    coordinating = {"users": (remove_user,), "products": (), "orders": (place_order, cancel_order)}
+    assert {service for service, kinds in coordinating.items() if kinds} == set(COORDINATORS)
 
 
 def test_no_name_is_left_over() -> None:

@@ -20,7 +20,7 @@ ARROWS = {
     "celery_config": {"atomic_commit"},
     "service_roles": {"atomic_commit", "celery_config"},
     "http_api": {"atomic_commit", "celery_config", "service_roles"},
-    "embedded": set(),
+    "embedded": {"celery_config"},  # the manifest
     **{service: {"atomic_commit", "celery_config", "service_roles", "http_api"} for service in SERVICES},
 }
 

@@ -38,14 +38,15 @@ from tornado.options import options as flower_options
 from atomic_commit.database import engine_options
 from atomic_commit.limits import Limits
 from atomic_commit.names import Installation
-from celery_config.queues import SERVICES, queue_names
+from celery_config.manifest import PORTS, SERVICES
+from celery_config.queues import queue_names
 from celery_config.settings import settings
 from embedded.services import ROLES
 from http_api import gunicorn_conf
 from http_api.admission import served_at_once
 from http_api.health import health_blueprint
 from http_api.service import _POOL_SIZE
-from service_roles.main import _PORTS, main
+from service_roles.main import main
 
 OWN = BASE / "service"
 #: As base/settings.env has it.
@@ -135,7 +136,7 @@ def test_ports_are_the_services_own(service: str) -> None:
     if not patches:
         said = [container_of(the("Deployment", "api", OWN))["ports"][0]["containerPort"]]
         said += [the("Service", "api", OWN)["spec"]["ports"][0]["port"]]
-    assert said == [int(_PORTS[service])] * 2
+    assert said == [PORTS[service]] * 2
 
 
 def test_flower_listens_where_its_service_sends() -> None:
@@ -443,7 +444,7 @@ def test_an_overlays_roles_are_their_own_services(overlay: str, service: str) ->
         assert environment["DATABASE_URL"]["valueFrom"]["secretKeyRef"]["name"].startswith(f"{service}-database")
         assert pod_of(workload)["metadata"]["labels"]["app.kubernetes.io/name"] == service
     api = next(one for one in mine if one["metadata"]["name"] == f"{service}-api")
-    assert container_of(api)["ports"][0]["containerPort"] == int(_PORTS[service])
+    assert container_of(api)["ports"][0]["containerPort"] == PORTS[service]
 
 
 @each_overlay

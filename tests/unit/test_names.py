@@ -8,7 +8,8 @@ import pytest
 
 from atomic_commit.names import GID_LIMIT, NAME_LIMIT, Gid, Installation, service_of
 from celery_config.installation import installation
-from celery_config.queues import SERVICES, declared_queues, queue_names
+from celery_config.manifest import SERVICES
+from celery_config.queues import declared_queues, queue_names
 
 ID = UUID("12345678-1234-4234-8234-123456789abc")
 SHOP = Installation("shop", "main")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks.contenders.base import THREADS, OnServers, require_bench_python
 from benchmarks.installation import BENCHMARK
 from benchmarks.stage import api, worker
-from embedded.settings import SERVICES
+from celery_config.manifest import SERVICES
 
 _HERE = "benchmarks.contenders.celery_saga"
 

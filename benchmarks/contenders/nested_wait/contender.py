@@ -7,7 +7,7 @@ import sys
 from benchmarks.contenders.base import THREADS, OnServers
 from benchmarks.installation import BENCHMARK
 from benchmarks.stage import api, worker
-from embedded.settings import SERVICES
+from celery_config.manifest import SERVICES
 
 _HERE = "benchmarks.contenders.nested_wait"
 

@@ -11,7 +11,7 @@ from benchmarks.contenders.base import THREADS, OnServers
 from benchmarks.installation import BENCHMARK
 from benchmarks.load import Caller
 from benchmarks.stage import worker
-from embedded.settings import SERVICES
+from celery_config.manifest import SERVICES
 
 _TASKS = "benchmarks.contenders.raw_celery.tasks:celery"
 _WAIT = 60.0
