@@ -8,9 +8,10 @@ abort    the order is ``open`` again
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
 from atomic_commit import Missing, Refused, TransactionKind, Values
@@ -52,7 +53,7 @@ def abort(session: Session, transaction: UUID, values: Values) -> None:
     )
 
 
-def _marked(transaction: UUID, values: Values):
+def _marked(transaction: UUID, values: Values) -> Select[Any]:
     return select(Order).where(Order.id == values["order_id"], Order.cancelled_by == transaction).with_for_update()
 
 

@@ -25,7 +25,7 @@ class Base(DeclarativeBase):
 db = SQLAlchemy(model_class=Base)
 
 
-class Order(db.Model):  # type: ignore[name-defined]
+class Order(db.Model):  # type: ignore[name-defined, misc]
     """An order: ``open``, ``cancelling`` (a cancellation is under way, ``cancelled_by`` names it), ``fulfilled`` or
     ``cancelled``."""
 
@@ -46,7 +46,7 @@ class Order(db.Model):  # type: ignore[name-defined]
         return sum(line.quantity * line.unit_price for line in self.lines)
 
 
-class OrderLine(db.Model):  # type: ignore[name-defined]
+class OrderLine(db.Model):  # type: ignore[name-defined, misc]
     """One product of an order; ``unit_price`` in minor units, captured when the order was placed."""
 
     __tablename__ = "order_lines"

@@ -84,7 +84,7 @@ def cancel(order_id: int) -> flask.Response:
 
 def _existing(order_id: int, *, lock: bool = False) -> Order:
     statement = select(Order).where(Order.id == order_id)
-    order = db.session.scalar(statement.with_for_update() if lock else statement)
+    order: Order | None = db.session.scalar(statement.with_for_update() if lock else statement)
     if order is None:
         raise ProblemError("not-found", f"There is no order {order_id}.")
     return order

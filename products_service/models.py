@@ -25,7 +25,7 @@ class Base(DeclarativeBase):
 db = SQLAlchemy(model_class=Base)
 
 
-class Product(db.Model):  # type: ignore[name-defined]
+class Product(db.Model):  # type: ignore[name-defined, misc]
     """Something that the shop sells. ``price`` in minor units (cents); ``capacity`` is the most that the warehouse
     holds, or None for no limit; 0 ≤ stock ≤ capacity always, which the table checks as well."""
 

@@ -78,7 +78,7 @@ def adjust_stock(body: dict[str, Any], product_id: int) -> Any:
 
 def _existing(product_id: int, *, lock: bool = False) -> Product:
     statement = select(Product).where(Product.id == product_id)
-    product = db.session.scalar(statement.with_for_update() if lock else statement)
+    product: Product | None = db.session.scalar(statement.with_for_update() if lock else statement)
     if product is None:
         raise ProblemError("not-found", f"There is no product {product_id}.")
     return product

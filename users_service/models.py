@@ -23,7 +23,7 @@ class Base(DeclarativeBase):
 db = SQLAlchemy(model_class=Base)
 
 
-class User(db.Model):  # type: ignore[name-defined]
+class User(db.Model):  # type: ignore[name-defined, misc]
     """A customer. ``removing`` from the acceptance of a removal until its decision, which either deletes the row or
     makes it ``active`` again; ``removed_by`` names that transaction."""
 

@@ -80,7 +80,7 @@ def delete_user(user_id: int) -> flask.Response:
 
 def _existing(user_id: int, *, lock: bool = False) -> User:
     statement = select(User).where(User.id == user_id)
-    user = db.session.scalar(statement.with_for_update() if lock else statement)
+    user: User | None = db.session.scalar(statement.with_for_update() if lock else statement)
     if user is None:
         raise ProblemError("not-found", f"There is no user {user_id}.")
     return user
@@ -91,7 +91,8 @@ def _flush_unless_email_taken() -> None:
         db.session.flush()
     except IntegrityError as error:
         db.session.rollback()
-        if getattr(error.orig, "diag", None) is None or error.orig.diag.constraint_name != "users_email":
+        violated: Any = getattr(error.orig, "diag", None)
+        if violated is None or violated.constraint_name != "users_email":
             raise
         detail = "Another user has this e-mail address."
         raise ProblemError(
