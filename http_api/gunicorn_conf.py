@@ -59,7 +59,8 @@ class _WithoutHealth(gunicorn.glogging.Logger):  # type: ignore[misc]  # gunicor
     """Whoever watches asks several times a second, and is told "well" nearly always: only the rest is worth a line."""
 
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: Any) -> None:
-        if environ["PATH_INFO"] not in ("/livez", "/readyz") or resp.status_code >= 400:
+        # a request that was refused for one of its headers has no path here
+        if environ.get("PATH_INFO") not in ("/livez", "/readyz") or resp.status_code >= 400:
             super().access(resp, req, environ, request_time)
 
 

@@ -54,6 +54,7 @@ def answered(port: int, request: bytes) -> tuple[int, dict[str, str], bytes]:
 
 
 GET = b"GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n"
 
 UNREADABLE = {
     "no-request-line": (b"s3cr3t\r\n\r\n", 400),
@@ -64,6 +65,16 @@ UNREADABLE = {
     "a-header-with-a-bad-name": (GET + b"s3 cr3t: x\r\n\r\n", 400),
     "a-header-that-is-too-long": (GET + b"X: " + b"s3cr3t" * 2000 + b"\r\n\r\n", 431),
     "too-many-headers": (GET + b"".join(b"X-%d: s3cr3t\r\n" % n for n in range(200)) + b"\r\n", 431),
+    "a-folded-header": (GET + b"X: a\r\n s3cr3t\r\n\r\n", 400),
+    "a-header-with-a-nul": (GET + b"X: s3cr3t\x00\r\n\r\n", 400),
+    "two-hosts": (GET + b"Host: s3cr3t\r\n\r\n", 400),
+    "a-target-that-is-none": (b"GET http://[s3cr3t/ HTTP/1.1\r\nHost: shop\r\n\r\n", 400),
+    "a-length-that-is-no-number": (POST + b"Content-Length: s3cr3t\r\n\r\n", 400),
+    "a-length-below-zero": (POST + b"Content-Length: -5\r\n\r\n", 400),
+    "a-length-beyond-all-numbers": (POST + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", 400),
+    "two-lengths": (POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400),
+    "a-list-of-lengths": (POST + b"Content-Length: 1, 1\r\n\r\na", 400),
+    "a-length-and-a-coding": (POST + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     "an-unknown-coding": (GET + b"Transfer-Encoding: s3cr3t\r\n\r\n", 501),
     "an-unknown-expectation": (GET + b"Expect: s3cr3t\r\n\r\n", 417),
 }
