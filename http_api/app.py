@@ -16,11 +16,18 @@ import flask_smorest
 from werkzeug.routing import IntegerConverter, Map
 
 from http_api.docs import register_docs
+from http_api.headers import header_parameters
 from http_api.health import health_blueprint
 from http_api.problems import MEDIA_TYPE, register_error_handlers, register_problem_pages
-from http_api.schemas import BIGINT_MAX, Blueprint, ProblemSchema
+from http_api.schemas import BIGINT_MAX, DEEPEST, Blueprint, ProblemSchema
 
 MAX_BODY = 1024 * 1024
+#: What holds for every call, and has no place in OpenAPI's own words.
+_DESCRIPTION = f"""Bodies are JSON objects, declared as `application/json`, in UTF-8 (RFC 8259 as RFC 7493 narrows it):
+no member twice, no unknown member, nested at most {DEEPEST} deep, at most {MAX_BODY:,} bytes, not compressed. Integers
+are written without fraction or exponent. No text has NUL characters or half surrogate pairs. In a query each argument
+is given once, and unknown ones are refused. Errors are problems as RFC 9457 describes them; `type` leads to a page
+about each."""
 
 
 def install(app: flask.Flask, *, title: str, checks: Mapping[str, Callable[[], None]]) -> Api:
@@ -35,6 +42,7 @@ def install(app: flask.Flask, *, title: str, checks: Mapping[str, Callable[[], N
         OPENAPI_VERSION="3.0.3",  # what the bundled Swagger UI can read
         OPENAPI_URL_PREFIX="/",
         OPENAPI_JSON_PATH="openapi.json",
+        API_SPEC_OPTIONS={"info": {"description": _DESCRIPTION}},
     )
     _write_json(app)
     _match_paths(app.url_map)
@@ -60,7 +68,8 @@ class Api(flask_smorest.Api):  # type: ignore[misc]  # flask-smorest has no type
         register_error_handlers(self._app)
 
     def _register_responses(self) -> None:
-        """Every error response that a blueprint names, and the default one of each view, is problem+json."""
+        """Every error response that a blueprint names, and the default one of each view, is problem+json. With them the
+        headers of requests, for which flask-smorest has no place."""
         content = {MEDIA_TYPE: {"schema": ProblemSchema}}
         for status in http.HTTPStatus:
             response: dict[str, Any] = {"description": status.phrase}
@@ -69,6 +78,8 @@ class Api(flask_smorest.Api):  # type: ignore[misc]  # flask-smorest has no type
             self.spec.components.response(status.name, response, lazy=True)
         default = {"description": "Any error: a problem as RFC 9457 describes it", "content": content}
         self.spec.components.response(self.DEFAULT_ERROR_RESPONSE_NAME, default, lazy=True)
+        for name, header in header_parameters().items():
+            self.spec.components.parameter(name, "header", header, lazy=True)
 
     def _register_pagination_header(self) -> None:
         """None of flask-smorest's: lists here are paged by `Link` (`http_api.paging`)."""

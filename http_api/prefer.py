@@ -23,6 +23,7 @@ import flask
 
 from http_api.problems import header_problem
 
+HEADER = "Prefer"
 DEFAULT_WAIT = 5.0
 LONGEST_WAIT = 30.0
 """No request holds a server thread longer than this; the server's graceful stop builds on it."""
@@ -43,7 +44,7 @@ class Preference:
 
 
 def from_request(request: flask.Request) -> Preference:
-    return parse(request.headers.getlist("Prefer"))
+    return parse(request.headers.getlist(HEADER))
 
 
 def parse(values: Iterable[str]) -> Preference:
@@ -64,7 +65,7 @@ def parse(values: Iterable[str]) -> Preference:
 def _seconds(value: str) -> float:
     """`delta-seconds`, one or more digits (section 4.3), capped."""
     if not re.fullmatch("[0-9]+", value):
-        raise header_problem("Prefer", "wait must be a whole number of seconds, as in wait=10.")
+        raise header_problem(HEADER, "wait must be a whole number of seconds, as in wait=10.")
     return LONGEST_WAIT if len(value) > 9 else min(float(value), LONGEST_WAIT)
 
 
@@ -85,7 +86,7 @@ def _preferences(header: str) -> Iterator[tuple[str, str]]:
     while position < len(header):
         found = _PREFERENCE.match(header, position)
         if found is None or header[found.end() : found.end() + 1] not in ("", ","):
-            raise header_problem("Prefer", "This is not a list of preferences as RFC 7240 writes them.")
+            raise header_problem(HEADER, "This is not a list of preferences as RFC 7240 writes them.")
         yield found["name"].lower(), _unquoted(found["value"] or "")
         position = _skip(header, found.end())
 

@@ -18,6 +18,7 @@ reads `NaN` and takes the last of two equal members. Whoever gets an answer from
 from __future__ import annotations
 
 import datetime as dt
+import http
 import json
 import math
 import re
@@ -218,6 +219,9 @@ if TYPE_CHECKING:  # flask-smorest has no types; these are its blueprint's, as f
         def __init__(self, *args: Any, description: str = "", **options: Any) -> None: ...
         def arguments(self, schema: Any, **options: Any) -> Callable[[_View], _View]: ...
         def response(self, status: int, schema: Any = None, **options: Any) -> Callable[[_View], _View]: ...
+
+        _prepare_doc_cbks: list[Callable[..., dict[str, Any]]]
+
         def alt_response(
             self, status: int, response: str | None = None, **options: Any
         ) -> Callable[[_View], _View]: ...
@@ -227,11 +231,38 @@ if TYPE_CHECKING:  # flask-smorest has no types; these are its blueprint's, as f
 else:
     _Blueprint = flask_smorest.Blueprint
 
+#: Methods that may change something (RFC 9110, 9.2.1).
+UNSAFE = frozenset({"post", "put", "patch", "delete"})
+#: What every call that changes something, and every one with a body, may be answered beside its own answers.
+_UNSAFE_MAY_SAY = tuple(map(http.HTTPStatus, (400, 422, 503, 504)))
+_WITH_A_BODY_MAY_SAY = tuple(map(http.HTTPStatus, (413, 415)))
+
 
 class Blueprint(_Blueprint):
-    """flask-smorest's blueprint, with `arguments` read by the strict parser. One query schema a view."""
+    """flask-smorest's blueprint, with `arguments` read by the strict parser. One query schema a view.
+
+    In the document, calls that change something take an `Idempotency-Key`, and those that may be answered 202 a
+    `Prefer`, as the code does; the errors that these rules may lead to are named.
+    """
 
     ARGUMENTS_PARSER = StrictParser()
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._prepare_doc_cbks.append(_with_headers)
+
+
+def _with_headers(doc: dict[str, Any], doc_info: Any, *, method: str, **_: Any) -> dict[str, Any]:
+    """The operation as flask-smorest knows it, and what all of its sort have in common."""
+    if method.lower() not in UNSAFE:
+        return doc
+    answers = {str(int(status)) for status in doc["responses"] if status != "default"}
+    headers = ["IdempotencyKey", *(["Prefer"] if "202" in answers else [])]
+    doc.setdefault("parameters", []).extend(headers)
+    for status in (*_UNSAFE_MAY_SAY, *(_WITH_A_BODY_MAY_SAY if "requestBody" in doc else ())):
+        if str(int(status)) not in answers:
+            doc["responses"][str(int(status))] = status.name
+    return doc
 
 
 # --- schemas and fields -----------------------------------------------------------------------------------
@@ -270,6 +301,15 @@ class QueryInteger(StrictInteger):
         raise self.make_error("invalid", input=value)
 
 
+#: Characters that no text may have (control characters, line and paragraph separators), and those that it must not
+#: begin or end with, as the OpenAPI document says them: in ECMA 262's regular expressions, without its classes, which
+#: are others than Python's.
+_CONTROLS = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
+_BLANKS = r"\u0020\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
+ONE_LINE = f"^[^{_CONTROLS}{_BLANKS}]([^{_CONTROLS}]*[^{_CONTROLS}{_BLANKS}])?$"
+_ONE_LINE_IN_WORDS = "One line, without control characters, no blanks at its ends, something visible in it."
+
+
 class Text(fields.String):
     """One line of text that can be stored, shown and found again; converted in nothing, not even trimmed.
 
@@ -286,6 +326,8 @@ class Text(fields.String):
     def __init__(self, max_length: int = 200, **options: Any) -> None:
         self.max_length = max_length
         self.length = validate.Length(1, max_length)
+        said = {"pattern": ONE_LINE, "description": _ONE_LINE_IN_WORDS}
+        options["metadata"] = said | options.get("metadata", {})
         # Also as a validator, from where the OpenAPI document takes minLength and maxLength.
         super().__init__(validate=[self.length, *self._further()], **options)
 
@@ -311,7 +353,8 @@ class Email(Text):
     """An e-mail address by its shape, at most 254 characters (RFC 5321, 4.5.3.1.3); kept as it is written."""
 
     def __init__(self, **options: Any) -> None:
-        options["metadata"] = {"format": "email", **options.get("metadata", {})}
+        said = {"format": "email", "description": "An e-mail address by its shape; kept as it is written."}
+        options["metadata"] = said | options.get("metadata", {})
         super().__init__(254, **options)
 
     @staticmethod

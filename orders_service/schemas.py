@@ -40,7 +40,12 @@ class NewLineSchema(StrictSchema):
 
 class NewOrderSchema(StrictSchema):
     user_id = StrictInteger(min=1, max=INTEGER_MAX, required=True)
-    lines = fields.List(fields.Nested(NewLineSchema), required=True, validate=validate.Length(1, MOST_LINES))
+    lines = fields.List(
+        fields.Nested(NewLineSchema),
+        required=True,
+        validate=validate.Length(1, MOST_LINES),
+        metadata={"uniqueItems": True, "description": "Each product may have one line only."},
+    )
 
     @ma.validates_schema
     def each_product_once(self, data: dict[str, Any], **_: Any) -> None:

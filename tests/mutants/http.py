@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .mutant import Mutant
 
+_RULES = "eager/test_rules_in_the_document.py::"
+
 HTTP = (
     Mutant(
         "an abort that another try may spare frees its key",
@@ -32,5 +34,47 @@ HTTP = (
         "gunicorn.util.write_error = _write_problem\n",
         "",
         "unit/test_gunicorn_problems.py::test_what_can_not_be_read_is_answered_with_a_problem",
+    ),
+    Mutant(
+        "a request that has no path for the log is answered all the same",
+        "http_api/gunicorn_conf.py",
+        'environ.get("PATH_INFO")',
+        'environ["PATH_INFO"]',
+        "unit/test_gunicorn_problems.py::test_what_can_not_be_read_is_answered_with_a_problem",
+    ),
+    Mutant(
+        "the document tells what a text may look like",
+        "http_api/schemas.py",
+        '        options["metadata"] = said | options.get("metadata", {})\n        # Also',
+        "        # Also",
+        _RULES + "test_every_rule_of_a_body_is_in_the_document",
+    ),
+    Mutant(
+        "the pattern that is told is the one that is checked",
+        "http_api/schemas.py",
+        r'_BLANKS = r"\u0020\u00a0',
+        r'_BLANKS = r"\u0020',
+        _RULES + "test_the_pattern_of_a_text_is_what_the_code_checks",
+    ),
+    Mutant(
+        "the document tells that each product may have one line",
+        "orders_service/schemas.py",
+        '"uniqueItems": True, ',
+        "",
+        _RULES + "test_every_rule_of_a_body_is_in_the_document",
+    ),
+    Mutant(
+        "the document tells which calls take an Idempotency-Key",
+        "http_api/schemas.py",
+        '    headers = ["IdempotencyKey", ',
+        "    headers = [",
+        _RULES + "test_headers_are_named_where_they_count",
+    ),
+    Mutant(
+        "a body is held to what the document says",
+        "products_service/schemas.py",
+        "    delta = StrictInteger(min=-INTEGER_MAX, max=INTEGER_MAX, required=True)",
+        '    delta = fields.Integer(required=True, metadata={"minimum": -INTEGER_MAX, "maximum": INTEGER_MAX})',
+        _RULES + "test_a_body_is_held_to_what_the_document_says",
     ),
 )
