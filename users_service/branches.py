@@ -9,6 +9,7 @@ from sqlalchemy import ARRAY, Integer, Row, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from atomic_commit import Branches, Conflict, Refused, only_answer
+from users_service import turnstile
 from users_service.models import User
 
 branches = Branches("users")
@@ -58,4 +59,6 @@ _LOOK = select(_table.c.id, _table.c.status, _table.c.removed_by).where(_is_want
 
 def _shared(session: Session, ids: Iterable[int]) -> set[int]:
     """The active ones of these users, share-locked in primary-key order."""
-    return set(session.scalars(_LOCK, {"ids": sorted(set(ids))}))
+    wanted = sorted(set(ids))
+    turnstile.pass_through(session, wanted)
+    return set(session.scalars(_LOCK, {"ids": wanted}))

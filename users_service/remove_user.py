@@ -17,11 +17,13 @@ from sqlalchemy.orm import Session
 
 from atomic_commit import Missing, Refused, TransactionKind, Values
 from celery_config.tasks import ORDERS_CANCEL_USER_ORDERS, PRODUCTS_RESTOCK
+from users_service import turnstile
 from users_service.models import User
 
 
 def begin(session: Session, transaction: UUID, arguments: Values) -> Values:
     user_id = arguments["user_id"]
+    turnstile.shut(session, [user_id])
     if not _mark(session, user_id, transaction):
         _refuse_unless_active(session, user_id)
         _mark(session, user_id, transaction)  # it has become active in the meantime, and the row is ours now
@@ -30,6 +32,7 @@ def begin(session: Session, transaction: UUID, arguments: Values) -> Values:
 
 def begin_together(session: Session, removals: Mapping[UUID, Values]) -> dict[UUID, Values]:
     users = [arguments["user_id"] for arguments in removals.values()]
+    turnstile.shut(session, users)
     marked = session.execute(_MARK_ALL, {"users": users, "transactions": list(removals)}).all()
     if len(marked) != len(removals):
         raise Refused("not_all", "Not all of these users can be removed.")

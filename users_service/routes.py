@@ -13,6 +13,7 @@ from http_api import distributed, local
 from http_api.paging import page
 from http_api.problems import ProblemError, error_at
 from http_api.schemas import Blueprint, PageArgs
+from users_service import turnstile
 from users_service.models import User, db
 from users_service.remove_user import remove_user
 from users_service.schemas import NewUserSchema, RemovalSchema, UserChangeSchema, UserSchema
@@ -58,6 +59,7 @@ def get_user(user_id: int) -> Any:
 @local.write(db, UserSchema)
 def update_user(body: dict[str, Any], user_id: int) -> Any:
     """Change a user's name or e-mail"""
+    turnstile.shut(db.session(), [user_id])
     user = _existing(user_id, lock=True)
     if user.status != "active":
         raise ProblemError("refused", f"User {user_id} is being removed.", reason="user_is_being_removed")

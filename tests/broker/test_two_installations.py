@@ -95,10 +95,11 @@ def workers_that_answer(shop: Shopkeeper) -> set[str]:
     """The queues of the workers that answer a ping of ours."""
     celery = create_celery("tests", INSTALLATION)
     celery.conf.update(broker_url=shop.shop.broker_url, result_backend=shop.shop.result_backend_url)
-    try:
-        return {name.partition("@")[0] for answer in celery.control.ping(timeout=3) for name in answer}
-    finally:
-        celery.close()
+    # A connection of its own: those in this process's pool may be older than the broker, which other tests kill.
+    with celery.connection_for_write() as connection:
+        answers = celery.control.ping(timeout=3, connection=connection)
+    celery.close()
+    return {name.partition("@")[0] for answer in answers for name in answer}
 
 
 def keys_of_nobody(shop: Shopkeeper) -> set[str]:
