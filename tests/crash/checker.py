@@ -120,12 +120,13 @@ def _in_the_way(entry: dict[str, Any]) -> bool:
 
 
 def _keys(history: list[dict[str, Any]]) -> list[str]:
-    """All requests with one key that were accepted are one transaction."""
+    """All requests with one key that were accepted are one transaction, or one change of the stock."""
     accepted = defaultdict(set)
     for entry in history:
         if entry.get("key") and entry.get("status") in (200, 201, 202):
-            accepted[entry["key"]].add(entry["transaction"])
-    return [f"key {key} stands for {len(ids)} transactions: {ids}" for key, ids in accepted.items() if len(ids) > 1]
+            one = ("stock", entry["said"]) if entry["operation"] == "stock" else entry["transaction"]
+            accepted[entry["key"]].add(one)
+    return [f"key {key} stands for {len(those)} things: {those}" for key, those in accepted.items() if len(those) > 1]
 
 
 def _no_orphans(orders: dict[int, Any], users: dict[int, Any]) -> list[str]:

@@ -124,8 +124,8 @@ class Client(threading.Thread):
         for _ in range(1 + self._dice.randint(0, 2) if key else 1):
             began = time.time()
             answer = self._market.asked("POST", "products", f"/products/{product}/stock", {"delta": delta}, **headers)
-            status = answer.status if answer else None
-            self._market.history.add("stock", began, status=status, product=product, delta=delta, key=key)
+            status, said = (answer.status, answer.body.get("stock")) if answer else (None, None)
+            self._market.history.add("stock", began, status=status, product=product, delta=delta, key=key, said=said)
 
     def _key(self) -> tuple[str | None, dict[str, str]]:
         """An Idempotency-Key and the headers with it, for some requests."""
