@@ -29,7 +29,7 @@ from celery_config.celery import celery
 
 log = logging.getLogger("flower.shop")
 
-#: Tasks that are remembered, unless ``FLOWER_MAX_TASKS`` says otherwise: some 7 MB, written down in half a second.
+#: Tasks that are remembered, unless ``FLOWER_MAX_TASKS`` says otherwise: some 20 MB on disk and 200 in memory.
 _MAX_TASKS = 20_000
 #: Milliseconds between two looks at whether there is anything new to write down.
 _SAVE_INTERVAL = 10_000
