@@ -20,6 +20,7 @@ from atomic_commit.known_databases import KnownDatabases
 from celery_config.installation import VARIABLE
 from celery_config.manifest import SERVICES
 from embedded.postgres import Postgres
+from service_roles import main as service_main
 from service_roles.main import main
 from service_roles.migrate import upgrade
 from tests.installation import INSTALLATION
@@ -254,6 +255,8 @@ def test_a_process_does_not_start_at_somebody_elses_database(
 ) -> None:
     monkeypatch.setenv(VARIABLE, installation)
     monkeypatch.setenv("DATABASE_URL", database_url(migrated, "users"))
+    for start in ("_serve", "_work"):  # one that starts would never end
+        monkeypatch.setattr(service_main, start, lambda *_: pytest.fail(f"the {role} starts"))
     before = shop.everything()
     assert main(package, [role]) == 2
     assert told in capsys.readouterr().err
