@@ -430,7 +430,7 @@ def test_all_of_an_attempt_are_put_aside_together_and_released_together(shop: Sh
 def test_one_of_a_kind_that_nobody_knows_is_put_aside_and_the_others_go(shop: Shop, customers: list[int]) -> None:
     begun = all_removed(shop, customers)
     shop.query("users", "UPDATE transactions SET kind = 'refund' WHERE id = :id", id=begun[0].id)
-    shop.sweep()
+    assert shop.atomic("users").coordinator.dispatch_all()
     assert shop.record("users", begun[0].id).quarantined
     assert ends(shop, "users", begun[1:]) == [("committed", 1)] * 4
     shop.query("users", "UPDATE transactions SET kind = 'remove_user' WHERE id = :id", id=begun[0].id)

@@ -122,13 +122,16 @@ def test_what_was_done_together_is_undone_before_they_are_asked_one_by_one(shop:
 
 
 def test_a_no_undoes_what_its_own_has_done_and_nothing_else(shop: Shop, teapot: int) -> None:
-    def take_unless_last(session: Session, product_id: int, last: bool) -> None:
-        session.execute(TAKE_ONE, {"id": product_id})
-        if last:
-            raise Refused("last", "Not the last one.")
+    """Who is asked after it finds what it would have found without it: of ten, one and one are to be had."""
 
-    branch = BranchDeclaration("products.take_unless_last", take_unless_last, ("product_id", "last"))
-    members = {name: {"product_id": teapot, "last": name == "b"} for name in "abc"}
+    def take_few(session: Session, product_id: int, pieces: int) -> None:
+        for _ in range(pieces):
+            session.execute(TAKE_ONE, {"id": product_id})
+        if pieces > 1:
+            raise Refused("many", "Not so many.")
+
+    branch = BranchDeclaration("products.take_few", take_few, ("product_id", "pieces"))
+    members = {name: {"product_id": teapot, "pieces": 9 if name == "b" else 1} for name in "abc"}
     with Session(shop.engines["products"]) as session:
         run = run_members(session, branch, members)
         added, noes = run.added, run.noes
