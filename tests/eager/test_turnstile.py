@@ -81,8 +81,10 @@ def test_who_writes_waits_for_those_who_are_passing(shop: Shop, user: int, write
 
 
 def test_orders_that_share_an_attempt_pass_once(shop: Shop, user: int, teapot: int) -> None:
-    """They have the row already when somebody wants to write it, and are what that one waits for."""
-    placings = all_placed(shop, (user, {teapot: 1}), (user, {teapot: 2}))
+    """Also where one of them is refused, and the others are looked at again: they may have the row already when
+    somebody wants to write it, and be what that one waits for."""
+    nobody = user + 1
+    placings = all_placed(shop, (user, {teapot: 1}), (nobody, {teapot: 2}), (user, {teapot: 3}))
     passes: list[str] = []
 
     def count(connection: object, cursor: object, statement: str, *_: object) -> None:
@@ -96,5 +98,5 @@ def test_orders_that_share_an_attempt_pass_once(shop: Shop, user: int, teapot: i
         shop.dispatch("orders", "place_order")
     finally:
         sa.event.remove(engine, "before_cursor_execute", count)
-    assert ends(shop, "orders", placings) == [("committed", 1)] * 2
+    assert ends(shop, "orders", placings) == [("committed", 1), ("aborted", 1), ("committed", 1)]
     assert len(passes) == 1
