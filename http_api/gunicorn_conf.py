@@ -15,9 +15,12 @@ import http
 import json
 import os
 import signal
+import time
 from typing import Any
 
 import gunicorn.glogging
+import gunicorn.http.parser
+import gunicorn.http.unreader
 import gunicorn.http.wsgi
 import gunicorn.util
 
@@ -59,7 +62,7 @@ class _WithoutHealth(gunicorn.glogging.Logger):  # type: ignore[misc]  # gunicor
     """Whoever watches asks several times a second, and is told "well" nearly always: only the rest is worth a line."""
 
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: Any) -> None:
-        # a request that was refused for one of its headers has no path here
+        # A request whose body has no sure end is logged before it has a path; what fails here is answered by nobody.
         if environ.get("PATH_INFO") not in ("/livez", "/readyz") or resp.status_code >= 400:
             super().access(resp, req, environ, request_time)
 
@@ -100,6 +103,39 @@ def _write_problem(client: Any, status: int, reason: str, message: str) -> None:
 
 
 gunicorn.util.write_error = _write_problem
+
+
+#: Seconds in which a request has to come in, from its first byte to the last of its body. Gunicorn would wait for the
+#: rest of it forever, with a thread.
+REQUEST_WITHIN = 30.0
+
+_next_request = gunicorn.http.parser.Parser.__next__
+_read_some = gunicorn.http.unreader.SocketUnreader.chunk
+
+
+def _next_request_in_time(parser: Any) -> Any:
+    """A head that does not come to its end is a 408 (a body that does not is the app's to answer)."""
+    parser.unreader.until = time.monotonic() + REQUEST_WITHIN
+    try:
+        return _next_request(parser)
+    except TimeoutError:
+        _write_problem(parser.unreader.sock, 408, "", "")
+        raise StopIteration from None
+
+
+def _read_in_time(unreader: Any, size_hint: int | None = None) -> Any:
+    """Never longer than gunicorn itself would wait here. What is written keeps the time it has."""
+    before = unreader.sock.gettimeout()
+    left = max(unreader.until - time.monotonic(), 0.001)
+    unreader.sock.settimeout(left if before is None else min(left, before))
+    try:
+        return _read_some(unreader, size_hint)
+    finally:
+        unreader.sock.settimeout(before)
+
+
+gunicorn.http.parser.Parser.__next__ = _next_request_in_time
+gunicorn.http.unreader.SocketUnreader.chunk = _read_in_time
 
 
 def when_ready(arbiter: Any) -> None:

@@ -31,7 +31,7 @@ import flask_smorest
 import marshmallow as ma
 from marshmallow import fields, validate
 from webargs.flaskparser import FlaskParser, is_json_request
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from http_api.problems import ProblemError, errors_of, validation_problem
 
@@ -201,9 +201,9 @@ def _read(request: flask.Request) -> bytes:
         request.max_content_length = limit + 1
     try:
         raw = request.get_data(cache=True)
-    except HTTPException:  # 413 of a Content-Length over the limit
+    except RequestEntityTooLarge:  # of a Content-Length over the limit
         raise
-    except Exception as error:  # whatever the server raises for a broken chunk or a lost client
+    except Exception as error:  # whatever the server or Werkzeug raises for a broken chunk or a lost or slow client
         raise _malformed("It could not be read to its end.") from error
     if limit is not None and len(raw) > limit:
         raise RequestEntityTooLarge()

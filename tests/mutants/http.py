@@ -40,7 +40,22 @@ HTTP = (
         "http_api/gunicorn_conf.py",
         'environ.get("PATH_INFO")',
         'environ["PATH_INFO"]',
-        "unit/test_gunicorn_problems.py::test_what_can_not_be_read_is_answered_with_a_problem",
+        "unit/test_gunicorn_problems.py::test_what_can_not_be_read_is_answered_with_a_problem[two-lengths]",
+    ),
+    Mutant(
+        "a request does not take forever to come in",
+        "http_api/gunicorn_conf.py",
+        "gunicorn.http.parser.Parser.__next__ = _next_request_in_time\n"
+        "gunicorn.http.unreader.SocketUnreader.chunk = _read_in_time\n",
+        "",
+        "unit/test_gunicorn_problems.py::test_what_can_not_be_read_is_answered_with_a_problem[half-a-header]",
+    ),
+    Mutant(
+        "a byte now and then does not buy more time",
+        "http_api/gunicorn_conf.py",
+        "left = max(unreader.until - time.monotonic(), 0.001)",
+        "left = REQUEST_WITHIN",
+        "unit/test_gunicorn_problems.py::test_who_sends_a_byte_now_and_then_does_not_get_more_time",
     ),
     Mutant(
         "the document tells what a text may look like",
