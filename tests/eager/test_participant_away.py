@@ -118,10 +118,14 @@ def _away(_: Sweeper) -> list[object]:
 
 
 def test_while_the_broker_is_away_looks_do_not_count(shop: Shop, owed: TransactionRecord) -> None:
+    """Or the first message that is lost after its return would be repeated an hour later."""
+    looks = "SELECT looks FROM transactions"
+    before = shop.query("users", looks)
     with shop.post.refuses():
         for _ in range(2 * len(OWED_PAUSES)):
             shop.time_passes(2)
             shop.sweep()
+    assert shop.query("users", looks) == before
     shop.time_passes(2)
     assert shop.sweep() == 1
     assert shop.record("users", owed.id).settled_at
