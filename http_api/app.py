@@ -19,7 +19,7 @@ from http_api.docs import register_docs
 from http_api.headers import header_parameters
 from http_api.health import health_blueprint
 from http_api.problems import MEDIA_TYPE, register_error_handlers, register_problem_pages
-from http_api.schemas import BIGINT_MAX, DEEPEST, Blueprint, ProblemSchema
+from http_api.schemas import DEEPEST, Blueprint, ProblemSchema
 
 MAX_BODY = 1024 * 1024
 #: What holds for every call, and has no place in OpenAPI's own words.
@@ -94,13 +94,18 @@ def _write_json(app: flask.Flask) -> None:
     provider.compact = True
 
 
-class _Integer(IntegerConverter):
-    """`<int:…>` as one path a row: ASCII digits, no leading zeros, at most a bigint; else a 404."""
+#: The largest number in a path: as many digits as a bigint holds whatever they are, so that the expression tells.
+_LARGEST_ID = 10**18 - 1
 
-    regex = "(?:0|[1-9][0-9]{0,18})"
+
+class _Integer(IntegerConverter):
+    """`<int:…>` as one path a row: ASCII digits, no leading zeros, at most `_LARGEST_ID`; else a 404. (What only the
+    converter refuses, and not its expression, is a 405 where another method has the path.)"""
+
+    regex = "(?:0|[1-9][0-9]{0,17})"
 
     def __init__(self, map: Map, *args: Any, **options: Any) -> None:
-        options["max"] = min(options.get("max", BIGINT_MAX), BIGINT_MAX)
+        options["max"] = min(options.get("max", _LARGEST_ID), _LARGEST_ID)
         super().__init__(map, *args, **options)
 
 

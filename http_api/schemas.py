@@ -96,14 +96,10 @@ def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _deeper_than(value: Any, limit: int) -> bool:
     """Level by level, because a recursive look at what is too deep would fail for the same reason."""
-    level = [value]
-    for _ in range(limit + 1):
-        level = [
-            child
-            for node in level
-            if isinstance(node, dict | list)
-            for child in (node.values() if isinstance(node, dict) else node)
-        ]
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(limit):
+        children = (child for node in level for child in (node.values() if isinstance(node, dict) else node))
+        level = [child for child in children if isinstance(child, dict | list)]
         if not level:
             return False
     return True

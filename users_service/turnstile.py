@@ -17,6 +17,8 @@ from sqlalchemy.orm import Session
 
 #: This use of advisory locks among others in the database.
 _CLASS = 7219403
+#: No user has a greater number, and no advisory lock of two numbers.
+_GREATEST = 2**31 - 1
 
 #: Locked and let go row by row, in one statement: nothing is kept, and an error on the way leaves nothing behind. (A
 #: lock of the session, because one of the transaction would stay with the prepared transaction.)
@@ -38,4 +40,4 @@ def pass_through(session: Session, ids: Iterable[int]) -> None:
 
 def shut(session: Session, ids: Iterable[int]) -> None:
     """Before these users' rows are written: until the transaction is over nobody else passes."""
-    session.execute(_SHUT, {"ids": sorted(set(ids))})
+    session.execute(_SHUT, {"ids": sorted(id for id in set(ids) if id <= _GREATEST)})

@@ -10,6 +10,8 @@ import pytest
 from eager_shop import Answer, Shop
 
 from celery_config.manifest import SERVICES
+from http_api.problems import ProblemError
+from http_api.schemas import DEEPEST, parse_json
 
 GOOD = {
     "POST /users": {"name": "Grace", "email": "grace@shop.example"},
@@ -306,6 +308,14 @@ def test_every_wrong_place_is_told_at_once_each_with_its_pointer(shop: Shop) -> 
     }, answer
 
 
+@pytest.mark.parametrize("inside", ["", "1"])
+def test_a_body_may_be_as_deep_as_the_document_says_and_no_deeper(inside: str) -> None:
+    deepest = "[" * DEEPEST + inside + "]" * DEEPEST
+    parse_json(deepest.encode())
+    with pytest.raises(ProblemError, match="deeper than"):
+        parse_json(f"[{deepest}]".encode())
+
+
 # ---- paths, methods, queries
 
 
@@ -317,7 +327,7 @@ def test_a_path_that_names_nothing_is_answered_with_404(shop: Shop, service: str
     shop.call(service, "GET", f"/{service}/{id}").problem(404, "not-found")
 
 
-@pytest.mark.parametrize("id", [2**31, 2**62, 2**63 - 1])
+@pytest.mark.parametrize("id", [2**31, 2**59, 10**18 - 1, 10**18, 2**63 - 1, 2**63])
 def test_an_id_beyond_what_the_database_counts_to_is_just_not_there(shop: Shop, id: int) -> None:
     for call in (
         f"GET /users/{id}",
