@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 from kombu import Connection
@@ -40,13 +41,17 @@ def test_what_cannot_be_read_is_put_aside_and_said_once(which: str, shop: Shopke
         {name: len(shop.shop.log_of(name)) for name in WORKERS},
     )
     clear(shop)
-    with Connection(shop.shop.broker_url) as connection:
+    # confirmed one by one, or what the broker has not taken yet goes with the connection
+    with Connection(shop.shop.broker_url, transport_options={"confirm_publish": True}) as connection:
         channel = connection.default_channel
         for queue in QUEUE_NAMES:
             for _ in range(20):
                 message = channel.prepare_message(body, 0, content, encoding, dict(headers), {})
                 channel.basic_publish(message, exchange="", routing_key=queue)
-    wait_until(lambda: len(aside(shop)) == 20 * len(QUEUE_NAMES), "each is put aside, each once", within=20)
+    try:
+        wait_until(lambda: len(aside(shop)) == 20 * len(QUEUE_NAMES), "each is put aside, each once", within=20)
+    except AssertionError as error:
+        pytest.fail(f"{error}: {Counter(record['queue'] for record in aside(shop))}")
     assert {record["queue"] for record in aside(shop)} == set(QUEUE_NAMES)
     assert sum(counts(shop).values()) == 20 * len(QUEUE_NAMES)
     assert_unmoved(shop, pids, before)
