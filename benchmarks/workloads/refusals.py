@@ -27,7 +27,8 @@ def runs(options: Options) -> Iterator[Run]:
     label = f"{_GOOD} clients beside {_REFUSED} who are refused"
     for number in range(1, options.rounds + 1):
         with options.folder(label) as folder:
-            make = partial(Ours, folder, options.environment)
+            # all of the clients may wait: half of the threads are for that
+            make = partial(Ours, folder, {"WEB_THREADS": "256", **options.environment})
             yield attempt(NAME, label, number, make, options, _measure)
 
 
