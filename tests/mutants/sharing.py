@@ -337,6 +337,20 @@ SHARING = (
         "eager/test_turnstile.py::test_who_writes_waits_for_those_who_are_passing",
     ),
     Mutant(
+        "removals that begin together keep the turnstile shut",
+        "users_service/remove_user.py",
+        "    turnstile.shut(session, users)\n",
+        "",
+        "eager/test_turnstile.py::test_removals_that_begin_together_wait_for_those_who_are_passing_too",
+    ),
+    Mutant(
+        "a number that no user can have is no error at the turnstile",
+        "users_service/turnstile.py",
+        " if id <= _GREATEST)",
+        ")",
+        "eager/test_bad_input.py::test_an_id_beyond_what_the_database_counts_to_is_just_not_there",
+    ),
+    Mutant(
         "a change of a user keeps the turnstile shut",
         "users_service/routes.py",
         "    turnstile.shut(db.session(), [user_id])\n",
