@@ -15,7 +15,9 @@ RUN python -m venv --without-pip /venv \
  && python -m compileall -q --invalidation-mode unchecked-hash /venv
 # What .dockerignore lets in. Readable for all, however private the clone is; compiled, as nothing can be at run time.
 COPY . /shop
-RUN chmod -R a+rX /shop && /venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /shop
+RUN pip --python /venv/bin/python install --disable-pip-version-check --no-cache-dir --root-user-action=ignore \
+        --no-deps /shop/engine && rm -r /shop/engine
+RUN chmod -R a+rX /shop && /venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /shop /venv/lib
 
 FROM python:3.12-slim
 # The base image brings the standard library uncompiled. Compiled once here, it is not compiled by every process at every

@@ -96,7 +96,7 @@ define install
 	@touch $@
 endef
 
-$(RUNS): requirements.txt requirements-services.txt $(VENV)/.made
+$(RUNS): requirements.txt requirements-services.txt engine/pyproject.toml $(VENV)/.made
 	$(install)
 
 $(DEVELOPS): requirements-dev.txt $(RUNS)

@@ -26,9 +26,10 @@ import sqlalchemy as sa
 from celery import Celery
 from sqlalchemy.orm import Session
 
-from atomic_commit import Limits, journal, records
-from atomic_commit.records import IdempotencyKey
-from atomic_commit.retention import remove_old
+from atomic_commit import Limits, journal
+from atomic_commit.journal import records
+from atomic_commit.journal.records import IdempotencyKey
+from atomic_commit.journal.retention import remove_old
 from users_service import create_app
 
 from .server import migrated_database

@@ -9,7 +9,7 @@ from celery import Celery
 from celery.signals import after_setup_logger, worker_ready, worker_shutting_down
 
 from atomic_commit import AtomicCommit
-from atomic_commit.points import connect_worker_points
+from atomic_commit.testing.failpoints import connect_worker_points
 from celery_config.expired import tell_of_the_expired
 from celery_config.heartbeat import beat_while_consuming
 

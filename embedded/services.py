@@ -23,7 +23,12 @@ class Surroundings:
     """What all these processes share: the folder that they run in, and their variables."""
 
     folder: Path
-    environment: Mapping[str, str]
+    variables: Mapping[str, str]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """With the engine of this folder, whatever is installed: the folder may hold another release."""
+        return {**self.variables, "PYTHONPATH": str(self.folder / "engine" / "src")}
 
 
 def service_program(service: str, role: str, port: int, around: Surroundings) -> Program:

@@ -12,7 +12,7 @@ from celery import Celery
 from flask_sqlalchemy import SQLAlchemy
 
 from atomic_commit import AtomicCommit, Branches, Conflict, Limits, Lost, TransactionKind
-from atomic_commit.database import engine_options
+from atomic_commit.postgres.database import engine_options
 from celery_config import create_celery
 from celery_config.installation import installation
 from celery_config.manifest import COORDINATORS, LOCK_ORDER

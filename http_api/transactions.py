@@ -15,10 +15,11 @@ import sqlalchemy as sa
 from marshmallow import fields, validate
 from sqlalchemy.orm import Session
 
-from atomic_commit import AtomicCommit, State, TransactionRecord, records
+from atomic_commit import AtomicCommit, State, TransactionRecord
+from atomic_commit.journal import records
+from atomic_commit.journal.records import UNEXPECTED, BranchRecord
+from atomic_commit.journal.schema import transactions as table
 from atomic_commit.names import service_of
-from atomic_commit.records import UNEXPECTED, BranchRecord
-from atomic_commit.schema import transactions as table
 from http_api.paging import page
 from http_api.problems import ProblemError
 from http_api.schemas import Blueprint, PageArgs, Timestamp

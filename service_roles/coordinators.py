@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from atomic_commit import records
+from atomic_commit.journal import records
 from atomic_commit.names import Gid
 
 #: Seconds to wait for one service.

@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, MetaData
 
 from atomic_commit import WrongDatabase
-from atomic_commit.identity import claim, is_named
+from atomic_commit.postgres.identity import claim, is_named
 from celery_config.installation import installation
 
 #: Any number, the same for every migration of one database: two that start together run one after the other.

@@ -24,11 +24,12 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from atomic_commit import Limits, State, TransactionRecord, journal, records
-from atomic_commit.database import engine_options
-from atomic_commit.in_doubt import InDoubt, in_doubt
-from atomic_commit.schema import database_identity
-from atomic_commit.schema import transactions as table
+from atomic_commit import Limits, State, TransactionRecord, journal
+from atomic_commit.journal import records
+from atomic_commit.journal.schema import database_identity
+from atomic_commit.journal.schema import transactions as table
+from atomic_commit.participant.in_doubt import InDoubt, in_doubt
+from atomic_commit.postgres.database import engine_options
 from atomic_commit.votes import Cause
 from celery_config import create_celery
 from celery_config.installation import installation

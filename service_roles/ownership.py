@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from atomic_commit import Installation, Limits, WrongDatabase
-from atomic_commit.clocks import OwnClock
-from atomic_commit.database import engine_options
-from atomic_commit.identity import Identity, check, is_named
+from atomic_commit.postgres.clocks import OwnClock
+from atomic_commit.postgres.database import engine_options
+from atomic_commit.postgres.identity import Identity, check, is_named
 from service_roles.migrate import database_url
 from service_roles.readiness import checks, missing
 

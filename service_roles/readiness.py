@@ -11,8 +11,8 @@ from collections.abc import Callable
 from sqlalchemy import Engine, text
 
 from atomic_commit import WrongDatabase
-from atomic_commit.clocks import OwnClock
-from atomic_commit.identity import Identity
+from atomic_commit.postgres.clocks import OwnClock
+from atomic_commit.postgres.identity import Identity
 from service_roles.migrate import assert_migrated
 
 #: The settings by which the protocol's waits end; 0 would be for ever.

@@ -9,7 +9,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import DateTime, Identity, Index, MetaData, Text, func
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from atomic_commit.schema import metadata as protocol_tables
+from atomic_commit.journal.schema import metadata as protocol_tables
 
 metadata = MetaData()
 for table in protocol_tables.sorted_tables:

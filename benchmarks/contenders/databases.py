@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from atomic_commit import Limits
-from atomic_commit.database import engine_options
+from atomic_commit.postgres.database import engine_options
 
 _POOL_SIZE = 16
 _FOR_PSYCOPG2 = ("executemany_mode", "pool_events")

@@ -12,7 +12,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
-from atomic_commit.points import POINTS
+from atomic_commit.testing.failpoints import POINTS
 from celery_config.manifest import SERVICES
 from embedded.errors import EmbeddedError
 from embedded.shop import Shop

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from atomic_commit.points import POINTS
+from atomic_commit.testing.failpoints import POINTS
 
 KINDS = ("remove_user", "cancel_order", "place_order")
 #: commit; refused by the last branch; retried, because a first attempt fails for no reason of its own.

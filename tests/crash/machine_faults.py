@@ -30,7 +30,7 @@ _SPARE = 24 * 1024 * 1024
 _MINUTES = 20
 _DAY = 24 * 60
 #: What decides whether two releases can share a database.
-_SCHEMA = ("atomic_commit/schema.py", ":(glob)*/migrations/**", ":(glob)*/models.py")
+_SCHEMA = (":(glob)**/atomic_commit/**/schema.py", ":(glob)*/migrations/**", ":(glob)*/models.py")
 _PREVIOUS_WORKERS = ("worker", "outcome-worker")
 
 Hurt = Callable[[Stage], AbstractContextManager[object]]

@@ -15,10 +15,11 @@ from celery import Celery
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-from atomic_commit import Limits, records
-from atomic_commit.known_databases import KnownDatabases
-from atomic_commit.messages import Messages
-from atomic_commit.records import attempt_of
+from atomic_commit import Limits
+from atomic_commit.coordinator.known_databases import KnownDatabases
+from atomic_commit.journal import records
+from atomic_commit.journal.records import attempt_of
+from atomic_commit.wire.messages import Messages
 from celery_config.settings import settings
 from embedded.shop import Shop
 from tests.broker.http_calls import Answer

@@ -38,7 +38,7 @@ CONTAINED: dict[str, Any] = {
 class Cluster:
     """Stands in for the launcher's shop where a `Shopkeeper` asks for it: the same names, the same verbs.
 
-    Each branch worker has a folder for the named points (`atomic_commit/points.py`) on this machine.
+    Each branch worker has a folder for the named points (`atomic_commit.testing.failpoints`) on this machine.
     """
 
     def __init__(self, client: docker.DockerClient, images: dict[str, str], broker: str) -> None:

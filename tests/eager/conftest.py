@@ -11,7 +11,7 @@ from eager_postgres import database_url, running_postgres
 from eager_shop import Shop
 
 from atomic_commit import TransactionRecord
-from atomic_commit.messages import Messages
+from atomic_commit.wire.messages import Messages
 from celery_config.manifest import SERVICES
 from embedded.postgres import Postgres
 from service_roles.migrate import upgrade

@@ -11,9 +11,9 @@ from eager_shop import LIMITS, Shop
 from sqlalchemy import Engine
 
 from atomic_commit import TransactionRecord
-from atomic_commit.attempts import Attempts
+from atomic_commit.coordinator.attempts import Attempts
 from atomic_commit.names import Gid
-from atomic_commit.participant import HandedOn
+from atomic_commit.participant.prepared import HandedOn
 
 
 def all_removed(shop: Shop, customers: list[int]) -> list[TransactionRecord]:

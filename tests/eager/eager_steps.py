@@ -10,7 +10,8 @@ from eager_shop import Shop
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from atomic_commit import TransactionRecord, acceptance
+from atomic_commit import TransactionRecord
+from atomic_commit.coordinator import begin
 from atomic_commit.names import Gid
 
 
@@ -52,7 +53,7 @@ def cut_before_the_commit_of_begin(shop: Shop, patch: pytest.MonkeyPatch) -> Non
             pid = session.connection().connection.driver_connection.info.backend_pid
             shop.query_outside("users", f"SELECT pg_terminate_backend({pid})")
 
-    patch.setattr(acceptance, "reach", cut)
+    patch.setattr(begin, "reach", cut)
 
 
 def lose_the_answer_to_the_next_commit(patch: pytest.MonkeyPatch) -> list[bool]:

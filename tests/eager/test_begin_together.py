@@ -16,7 +16,8 @@ from eager_steps import cut_before_the_commit_of_begin, lose_the_answer_to_the_n
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from atomic_commit import Conflict, IdempotencyKey, Missing, Refused, TransactionRecord, acceptance
+from atomic_commit import Conflict, IdempotencyKey, Missing, Refused, TransactionRecord
+from atomic_commit.coordinator import begin
 from users_service import remove_user as module
 from users_service.remove_user import remove_user
 
@@ -198,7 +199,7 @@ def test_where_the_commit_of_all_fails_each_begins_by_itself(
 
 
 def test_no_more_than_so_many_begin_together(shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acceptance, "_MOST", 2)
+    monkeypatch.setattr(begin, "_MOST", 2)
     begun = begin_at_once(shop, "users", "remove_user", *removals(users))
     assert shop.query("users", LOCAL_TRANSACTIONS) == [(2,)]
     assert [record.values for record in begun] == removals(users)

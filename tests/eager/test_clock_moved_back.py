@@ -7,7 +7,7 @@ from eager_shop import LIMITS, Shop
 from eager_steps import give_up
 
 from atomic_commit import TransactionRecord
-from atomic_commit.records import State
+from atomic_commit.journal.records import State
 
 AN_HOUR = 3600.0
 

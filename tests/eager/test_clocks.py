@@ -14,7 +14,8 @@ import pytest
 from celery.signals import task_revoked, worker_ready, worker_shutting_down
 from eager_shop import Shop
 
-from atomic_commit import Limits, clocks
+from atomic_commit import Limits
+from atomic_commit.postgres import clocks
 from celery_config import expired
 from celery_config import worker as celery_worker
 

@@ -15,7 +15,7 @@ from eager_postgres import database_url
 from eager_shop import Answer, Shop
 
 from atomic_commit import TransactionRecord
-from atomic_commit.decider import Decider
+from atomic_commit.coordinator.decide import Decider
 from atomic_commit.declare import BranchDeclaration
 from embedded.postgres import Postgres
 from http_api.problems import PROBLEM_TYPES

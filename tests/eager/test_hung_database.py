@@ -15,7 +15,7 @@ from eager_postgres import database_url
 from psycopg2 import extensions
 
 from atomic_commit import Limits, Lost
-from atomic_commit.database import TRUSTED, autocommit, engine_options, run_outside_transaction, told_apart
+from atomic_commit.postgres.database import TRUSTED, autocommit, engine_options, run_outside_transaction, told_apart
 from embedded.postgres import Postgres
 
 #: Statements may take half a second here, so the client gives up after one and a half.

@@ -15,8 +15,8 @@ from eager_shop import Shop, eager_celery, message
 from sqlalchemy.orm import Session
 
 from atomic_commit import AtomicCommit, Installation, TransactionRecord, WrongDatabase, journal
-from atomic_commit.identity import Identity
-from atomic_commit.known_databases import KnownDatabases
+from atomic_commit.coordinator.known_databases import KnownDatabases
+from atomic_commit.postgres.identity import Identity
 from celery_config.installation import VARIABLE
 from celery_config.manifest import SERVICES
 from embedded.postgres import Postgres

@@ -13,8 +13,8 @@ from eager_shop import Answer, Shop
 from eager_wire import Wire, wired
 
 from atomic_commit import Lost
-from atomic_commit.confirmed import Confirmation
-from atomic_commit.local_calls import LocalCalls
+from atomic_commit.journal.local_calls import LocalCalls
+from atomic_commit.postgres.confirmed import Confirmation
 
 KEY = {"Idempotency-Key": "one-change"}
 

@@ -21,11 +21,11 @@ from eager_shop import Shop
 from sqlalchemy.orm import Session
 
 from atomic_commit import Limits
-from atomic_commit.database import told_apart
-from atomic_commit.decider import Decider
-from atomic_commit.members import run_members
+from atomic_commit.coordinator.decide import Decider
 from atomic_commit.names import Gid, service_of
-from atomic_commit.participant import Participant
+from atomic_commit.participant.members import run_members
+from atomic_commit.participant.prepared import Participant
+from atomic_commit.postgres.database import told_apart
 from atomic_commit.votes import Cause
 from orders_service.branches import branches as orders
 from products_service.branches import branches as products

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from eager_shop import Shop
 
-from atomic_commit import TransactionRecord, notices, watch
-from atomic_commit.notices import Notices
+from atomic_commit import TransactionRecord
+from atomic_commit.coordinator import wait
+from atomic_commit.postgres import notices
+from atomic_commit.postgres.notices import Notices
 
 LISTENERS = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"
 #: Seconds: longer than any notice takes, shorter than whoever is not told waits below.
@@ -22,7 +24,7 @@ SOON = 10
 @pytest.fixture
 def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is not told learns it late."""
-    monkeypatch.setattr(watch, "_HEARING", 60.0)
+    monkeypatch.setattr(wait, "_HEARING", 60.0)
 
 
 @pytest.fixture

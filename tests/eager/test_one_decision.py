@@ -13,8 +13,8 @@ from eager_steps import begin_next_attempt, coordinator, give_up, state_of
 from sqlalchemy.orm import Session
 
 from atomic_commit import Impossible, TransactionRecord, journal
-from atomic_commit.participant import Answer
-from atomic_commit.records import State
+from atomic_commit.journal.records import State
+from atomic_commit.participant.prepared import Answer
 from tests.installation import INSTALLATION
 
 # ---- "Recovery aborts what a slow coordinator then commits. Both must win the same conditional update."

@@ -9,8 +9,8 @@ import pytest
 from eager_shop import Shop
 
 from atomic_commit import TransactionRecord
+from atomic_commit.coordinator.recover import OWED_PAUSES, Sweeper
 from atomic_commit.limits import Limits
-from atomic_commit.recovery import OWED_PAUSES, Sweeper
 from celery_config.manifest import SERVICES
 from tests.installation import INSTALLATION
 

@@ -14,10 +14,11 @@ import sqlalchemy as sa
 from eager_postgres import database_url, running_postgres
 from eager_shop import Shop
 
-from atomic_commit import Installation, Limits, clocks
-from atomic_commit.clocks import OwnClock
-from atomic_commit.database import engine_options
-from atomic_commit.identity import Identity
+from atomic_commit import Installation, Limits
+from atomic_commit.postgres import clocks
+from atomic_commit.postgres.clocks import OwnClock
+from atomic_commit.postgres.database import engine_options
+from atomic_commit.postgres.identity import Identity
 from celery_config.installation import VARIABLE
 from embedded.postgres import Postgres
 from service_roles.main import main
@@ -69,7 +70,7 @@ def test_a_setting_that_a_role_or_a_pooler_has_changed_is_named(url: str, option
 
 def test_commits_that_are_not_flushed_are_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind a pooler the pin may be another session's."""
-    monkeypatch.setattr("atomic_commit.database._FLUSH_COMMITS", "SET synchronous_commit = 'local'")
+    monkeypatch.setattr("atomic_commit.postgres.database._FLUSH_COMMITS", "SET synchronous_commit = 'local'")
     with asked(url) as found:
         assert found.keys() == {"durable"}
         assert "synchronous_commit is local" in found["durable"]

@@ -10,7 +10,7 @@ from eager_steps import coordinator, state_of
 from sqlalchemy.orm import Session
 
 from atomic_commit import TransactionRecord, journal
-from atomic_commit.recovery import Sweeper
+from atomic_commit.coordinator.recover import Sweeper
 from tests.installation import INSTALLATION
 
 # ---- "Every outcome worker sweeps by itself, at start and every second or so"

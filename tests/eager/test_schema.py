@@ -18,7 +18,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from eager_postgres import fresh_database
 
-from atomic_commit.schema import metadata as protocol_tables
+from atomic_commit.journal.schema import metadata as protocol_tables
 from celery_config.manifest import SERVICES
 from embedded.postgres import Postgres
 from service_roles.migrate import assert_migrated, upgrade

@@ -12,7 +12,9 @@ from eager_line import all_placed, all_removed, answer_rollbacks, attempts_of, e
 from eager_shop import LIMITS, Shop, message
 from sqlalchemy.orm import Session
 
-from atomic_commit import TransactionRecord, decider, journal, records
+from atomic_commit import TransactionRecord, journal
+from atomic_commit.coordinator import decide
+from atomic_commit.journal import records
 from users_service.remove_user import remove_user
 
 
@@ -153,7 +155,7 @@ def test_those_who_were_rolled_back_because_of_another_go_again_together_and_wit
         if point == "give_up.before_commit" and not late:
             late.extend(all_removed(shop, strangers))
 
-    monkeypatch.setattr(decider, "reach", meanwhile)
+    monkeypatch.setattr(decide, "reach", meanwhile)
     shop.dispatch("users", "remove_user")
     shop.recover()
     others = [("committed", 2)] * 3

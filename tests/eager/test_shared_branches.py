@@ -12,10 +12,11 @@ from eager_line import all_placed, attempts_of, ends, reason
 from eager_shop import INSTALLATION, LIMITS, Shop
 from sqlalchemy.orm import Session
 
-from atomic_commit import Impossible, Refused, TransactionRecord, records
+from atomic_commit import Impossible, Refused, TransactionRecord
 from atomic_commit.declare import BranchDeclaration
-from atomic_commit.members import run_members
+from atomic_commit.journal import records
 from atomic_commit.names import Gid
+from atomic_commit.participant.members import run_members
 from orders_service.place_order import place_order
 from products_service.models import Product
 from users_service.branches import branches as users

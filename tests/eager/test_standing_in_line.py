@@ -15,8 +15,9 @@ from eager_shop import LIMITS, Shop
 from eager_steps import give_up
 from sqlalchemy.orm import Session
 
-from atomic_commit import TransactionRecord, attempts, decider, journal
-from atomic_commit.participant import Answer
+from atomic_commit import TransactionRecord, journal
+from atomic_commit.coordinator import attempts, decide
+from atomic_commit.participant.prepared import Answer
 from orders_service.place_order import place_order
 from users_service.remove_user import remove_user
 
@@ -332,7 +333,7 @@ def test_one_who_had_counted_the_votes_before_it_was_given_up_commits_nobody(
                 give_up(shop, shop.record("users", leader))
 
         with monkeypatch.context() as patched:
-            patched.setattr(decider, "reach", meanwhile)
+            patched.setattr(decide, "reach", meanwhile)
             shop.atomic("users").coordinator.decide(leader, 1, handed_on)
     assert [str(shop.record("users", record.id).state) for record in begun] == ["preparing"] * 3
     assert all(shop.record("users", record.id).waiting for record in begun)

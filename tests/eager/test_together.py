@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from atomic_commit import Refused
 from atomic_commit.declare import BranchDeclaration, Values
-from atomic_commit.members import run_members
 from atomic_commit.names import service_of
+from atomic_commit.participant.members import run_members
 from orders_service.branches import branches as orders
 from orders_service.place_order import place_order
 from products_service.branches import branches as products

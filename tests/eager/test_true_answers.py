@@ -15,10 +15,12 @@ from eager_wire import Wire, wired
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from atomic_commit import AtomicCommit, Conflict, IdempotencyKey, Lost, TransactionRecord, acceptance, journal, records
-from atomic_commit.attempts import Attempts
-from atomic_commit.messages import Messages
-from atomic_commit.records import Outcome
+from atomic_commit import AtomicCommit, Conflict, IdempotencyKey, Lost, TransactionRecord, journal
+from atomic_commit.coordinator import begin
+from atomic_commit.coordinator.attempts import Attempts
+from atomic_commit.journal import records
+from atomic_commit.journal.records import Outcome
+from atomic_commit.wire.messages import Messages
 from http_api.problems import PROBLEM_TYPES
 from tests.installation import INSTALLATION
 from users_service.remove_user import remove_user
@@ -30,7 +32,7 @@ with_and_without_a_key = pytest.mark.parametrize("said", [{}, KEY], ids=["withou
 @pytest.fixture
 def wire(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     """What the users service reaches its database by."""
-    monkeypatch.setattr(acceptance, "_ASKED_FOR", 0.5)
+    monkeypatch.setattr(begin, "_ASKED_FOR", 0.5)
     with wired(shop, "users") as wire:
         yield wire
 
@@ -206,7 +208,7 @@ def test_one_that_is_accepted_is_said_to_be_though_the_broker_and_every_connecti
                 while True:
                     held.append(engine.connect())
 
-    monkeypatch.setattr(acceptance, "reach", take_the_rest)
+    monkeypatch.setattr(begin, "reach", take_the_rest)
     with shop.post.refuses():
         answer = shop.remove_user(user, Prefer="respond-async")
     assert len(held) > 1

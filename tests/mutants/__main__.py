@@ -5,6 +5,7 @@ The words given choose those mutants whose protection has one of them in its nam
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -59,7 +60,8 @@ def _is_killed(mutant: Mutant, tree: Path) -> bool:
 
 def _run(tree: Path, *tests: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *(f"tests/{test}" for test in tests)]
-    return subprocess.run(argv, cwd=tree, capture_output=True, text=True, timeout=900, check=False)
+    own_engine = {**os.environ, "PYTHONPATH": str(tree / "engine" / "src")}  # what is installed is not the copy's
+    return subprocess.run(argv, cwd=tree, env=own_engine, capture_output=True, text=True, timeout=900, check=False)
 
 
 sys.exit(main())

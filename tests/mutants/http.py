@@ -9,14 +9,14 @@ _RULES = "eager/test_rules_in_the_document.py::"
 HTTP = (
     Mutant(
         "an abort that another try may spare frees its key",
-        "atomic_commit/journal/deciding.py",
+        "engine/src/atomic_commit/journal/deciding.py",
         '            "frees_key": worth_another_try,\n',
         '            "frees_key": False,\n',
         "eager/test_said_twice.py::test_a_request_that_was_given_up_may_be_sent_again_with_its_key",
     ),
     Mutant(
         "a refusal keeps its key",
-        "atomic_commit/votes.py",
+        "engine/src/atomic_commit/votes.py",
         "KEEP_THEIR_KEY = frozenset({Cause.REFUSED, Cause.DEFECT})",
         "KEEP_THEIR_KEY = frozenset({Cause.DEFECT})",
         "eager/test_said_twice.py::test_a_refusal_is_repeated_too_even_when_the_reason_is_gone",

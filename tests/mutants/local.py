@@ -14,7 +14,7 @@ LOCAL = (
     ),
     Mutant(
         "a local call's key is another request's",
-        "atomic_commit/local_calls.py",
+        "engine/src/atomic_commit/journal/local_calls.py",
         "        if before.fingerprint != key.fingerprint:\n",
         "        if False:\n",
         "eager/test_local_calls.py::test_a_key_is_one_route_s_and_one_request_s",
@@ -42,14 +42,14 @@ LOCAL = (
     ),
     Mutant(
         "a local call's replay waits until what it tells is confirmed",
-        "atomic_commit/local_calls.py",
+        "engine/src/atomic_commit/journal/local_calls.py",
         "        self._confirmation.wait()  # a row that is there may be one whose commit was not confirmed\n",
         "",
         "eager/test_local_calls.py::test_a_replay_is_not_told_before_what_it_tells_is_known_to_stay",
     ),
     Mutant(
         "local calls are removed when they are old",
-        "atomic_commit/retention.py",
+        "engine/src/atomic_commit/journal/retention.py",
         "            (_REMOVE_LOCAL_CALLS, limits.keep_transactions),\n",
         "",
         "eager/test_retention.py::test_a_local_call_is_kept_as_long_as_a_settled_transaction",

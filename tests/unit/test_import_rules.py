@@ -12,6 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = {"users_service", "products_service", "orders_service"}
 PACKAGES = {"atomic_commit", "celery_config", "http_api", "service_roles", "embedded", *SERVICES}
+#: Where a package lies, if not beside the others.
+PLACES = {"atomic_commit": ROOT / "engine" / "src" / "atomic_commit"}
 FLASK = {"flask", "flask_sqlalchemy", "flask_smorest", "werkzeug", "webargs", "marshmallow"}
 
 #: package → the packages of this repository that it may import (beside itself)
@@ -33,9 +35,13 @@ KNOWS = {
 
 
 def sources(package: str) -> list[Path]:
-    found = sorted((ROOT / package).rglob("*.py"))
+    found = sorted(PLACES.get(package, ROOT / package).rglob("*.py"))
     assert found, f"there is no package {package} in {ROOT}"
     return found
+
+
+def package_of(file: Path) -> str:
+    return next(part for part in file.relative_to(ROOT).parts if part in PACKAGES)
 
 
 def imported(file: Path) -> Iterator[tuple[int, str]]:
@@ -44,8 +50,7 @@ def imported(file: Path) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name.partition(".")[0]) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            package = file.relative_to(ROOT).parts[0]
-            yield node.lineno, package if node.level else (node.module or "").partition(".")[0]
+            yield node.lineno, package_of(file) if node.level else (node.module or "").partition(".")[0]
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
             yield from ((node.lineno, str(ast.literal_eval(name)).partition(".")[0]) for name in node.args[:1])
 
@@ -61,7 +66,9 @@ def imports_of(package: str) -> dict[str, list[str]]:
 
 def test_the_rules_name_every_package_of_the_repository() -> None:
     beside = {"tests", "benchmarks", "docs"}
-    there = {file.parent.name for file in ROOT.glob("*/__init__.py")} - beside
+    there = {
+        file.parent.name for file in (*ROOT.glob("*/__init__.py"), *ROOT.glob("engine/src/*/__init__.py"))
+    } - beside
     assert there == PACKAGES == ARROWS.keys()
 
 

@@ -35,9 +35,9 @@ from kubernetes_files import (
 )
 from tornado.options import options as flower_options
 
-from atomic_commit.database import engine_options
 from atomic_commit.limits import Limits
 from atomic_commit.names import Installation
+from atomic_commit.postgres.database import engine_options
 from celery_config.manifest import PORTS, SERVICES
 from celery_config.queues import queue_names
 from celery_config.settings import settings
@@ -152,7 +152,7 @@ def test_flower_listens_where_its_service_sends() -> None:
 @cache
 def known_variables() -> set[str]:
     """Every word in capitals that the code mentions as a string, and the limits."""
-    packages = ("atomic_commit", "celery_config", "http_api", "service_roles")
+    packages = ("engine/src", "celery_config", "http_api", "service_roles")
     trees = [ast.parse(file.read_text()) for package in packages for file in (ROOT / package).rglob("*.py")]
     constants = {node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)}
     words = {value for value in constants if isinstance(value, str) and re.fullmatch("[A-Z][A-Z_]+", value)}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from atomic_commit.one_for_all import OneForAll
+from atomic_commit.coordinator.coalesce import OneForAll
 
 
 class Work:

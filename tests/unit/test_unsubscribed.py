@@ -6,7 +6,7 @@ import threading
 
 from celery._state import task_join_will_block
 
-from atomic_commit.unsubscribed import unsubscribed
+from atomic_commit.wire.unsubscribed import unsubscribed
 
 
 def test_while_anybody_publishes_nobody_subscribes_and_afterwards_results_can_be_joined_again() -> None:

@@ -1,4 +1,4 @@
-"""Votes and decisions: the two tables of ``atomic_commit/votes.py``, row by row, and what no row may ever break."""
+"""Votes and decisions: the two tables of ``atomic_commit.votes``, row by row, and what no row may ever break."""
 
 from __future__ import annotations
 

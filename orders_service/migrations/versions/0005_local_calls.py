@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from atomic_commit import schema
+from atomic_commit.journal import schema
 
 revision = "0005"
 down_revision = "0004"

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from atomic_commit.decider import _refused_beside
+from atomic_commit.coordinator.decide import _refused_beside
 from atomic_commit.errors import Conflict, MembersSaidNo, Refused
 from atomic_commit.limits import Limits
 from atomic_commit.names import Gid

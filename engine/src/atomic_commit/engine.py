@@ -1,0 +1,202 @@
+"""The engine of one service: the roles put together, and their verbs registered as Celery tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypedDict
+from uuid import UUID
+
+from celery import Celery
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from atomic_commit.coordinator.coordinator import Coordinator
+from atomic_commit.coordinator.known_databases import KnownDatabases
+from atomic_commit.coordinator.recover import Sweeper
+from atomic_commit.coordinator.wait import DecisionWatch
+from atomic_commit.declare import BranchDeclaration, Branches, TransactionKind, Values, check_lock_order
+from atomic_commit.errors import Conflict, Fenced, Lost, MembersSaidNo, Refused
+from atomic_commit.journal import records
+from atomic_commit.journal.local_calls import LocalCalls
+from atomic_commit.journal.records import IdempotencyKey, Outcome, State, TransactionRecord
+from atomic_commit.limits import Limits
+from atomic_commit.names import Installation, service_of
+from atomic_commit.participant.prepared import Answer, HandedOn, Participant, read_handed_on
+from atomic_commit.postgres.clocks import OwnClock
+from atomic_commit.postgres.confirmed import Confirmation
+from atomic_commit.postgres.database import autocommit, told_apart
+from atomic_commit.postgres.identity import Identity
+from atomic_commit.wire.messages import Messages
+from atomic_commit.wire.other_releases import (
+    read,
+    read_gid,
+    read_id,
+    read_members,
+    read_number,
+    reading_any_release,
+)
+
+#: Seconds that a client of a committed transaction is held so that it reads its own writes in every service.
+_READ_YOUR_WRITES = 1.0
+
+#: What a task may raise in the course of things: logged in one line, not as a crash.
+_EXPECTED = (Refused, Conflict, Fenced, Lost, MembersSaidNo)
+
+#: Characters of a result in a log line; the whole of it is in the result backend.
+_SHORT = 120
+
+
+class Answered(TypedDict):
+    """What a participant's outcome task hands to the coordinator's ``acknowledge``: its answer, and the id of the
+    database in which it holds."""
+
+    answer: str
+    database: str
+
+
+class AtomicCommit:
+    """What a service holds in its hand: it coordinates `kinds` and takes part with `branches`.
+
+    `celery` is the service's Celery app (in tests one app may serve several services); `engine` its database;
+    `installation` is the same in all services that work together, and in nobody else. `coordinators`: the services that
+    may have this one take part in their transactions; they are told when it is back after it was away. `lock_order`:
+    the one global order of services in which transactions lock rows. Raises ValueError for a kind that does not follow.
+    """
+
+    def __init__(
+        self,
+        *,
+        service: str,
+        installation: Installation,
+        engine: Engine,
+        celery: Celery,
+        kinds: Iterable[TransactionKind] = (),
+        branches: Branches | None = None,
+        limits: Limits | None = None,
+        coordinators: Iterable[str] = (),
+        lock_order: Sequence[str] | None = None,
+    ) -> None:
+        kinds = tuple(kinds)
+        if lock_order is not None:
+            check_lock_order(kinds, lock_order)
+        limits = limits or Limits.from_environment()
+        self.service, self.installation, self._reads = service, installation, autocommit(engine)
+        self.identity, databases = Identity(engine, installation, service), KnownDatabases(engine)
+        self.messages = Messages(celery, installation, service, limits.message_lifetime, databases.of)
+        self.participant = Participant(engine, self.identity, limits, self.messages.result_of)
+        self.coordinator = Coordinator(engine, self.messages, kinds, limits, databases)
+        self.sweeper = Sweeper(engine, self.coordinator, limits, self._announce)
+        self._watch, self._confirmation = DecisionWatch(engine), Confirmation(engine)
+        self.local_calls = LocalCalls(engine)
+        self.clock = OwnClock(engine, limits)
+        self._coordinators = tuple(coordinators)
+        self._register_participant(celery, branches or Branches(service))
+        self._register_coordinator(celery)
+
+    # ---- what a service's HTTP face calls
+
+    def begin(self, kind: str, arguments: Values, key: IdempotencyKey | None = None) -> TransactionRecord:
+        """Accept a transaction and send it on its way. See ``Coordinator.begin`` for what it raises; besides,
+        WrongDatabase where this is not the service's own."""
+        self.identity.database()
+        return self._to_be_shown(self.coordinator.begin(kind, arguments, key))
+
+    def wait(self, transaction: UUID, seconds: float) -> TransactionRecord:
+        """The transaction once it is decided, or as it is after `seconds`.
+
+        A committed one is then given a moment more, until every participant has answered, so that a client who reads
+        the other services after a yes finds what was decided. The decision stands whether or not they answer in time.
+        """
+        seen = self._watch.wait(transaction, seconds, _READ_YOUR_WRITES)
+        return seen or self._to_be_shown(self.coordinator.read(transaction))
+
+    def find(self, transaction: UUID) -> TransactionRecord | None:
+        """The transaction, if this service coordinates it."""
+        with told_apart(), Session(self._reads) as session:
+            record = records.read(session, transaction)
+        return record and self._to_be_shown(record)
+
+    def _to_be_shown(self, record: TransactionRecord) -> TransactionRecord:
+        """A decision is shown to nobody before it is known to stay. Raises Lost, which names the transaction."""
+        try:
+            if record.decided:
+                self._confirmation.wait()
+        except Lost as error:
+            raise Lost(str(error), record.id) from error
+        return record
+
+    # ---- what its workers run
+
+    def _register_participant(self, celery: Celery, branches: Branches) -> None:
+        for branch in branches.declared.values():
+            self._register_branch(celery, branch)
+
+        def commit(gid: str, database: str | None) -> Answered:
+            return self._answered(self.participant.commit(read_gid(gid), database))
+
+        def rollback(gid: str, database: str | None) -> Answered:
+            return self._answered(self.participant.rollback(read_gid(gid), database))
+
+        self._register_outcome_task(celery, "commit", commit)
+        self._register_outcome_task(celery, "rollback", rollback)
+
+    def _register_branch(self, celery: Celery, branch: BranchDeclaration) -> None:
+        def run(handed_on: HandedOn, gid: str, database: str | None) -> HandedOn:
+            return self.participant.prepare(read_gid(gid), branch, read_handed_on(handed_on), database)
+
+        run.__doc__ = branch.function.__doc__
+        name = self.installation.branch_task(branch.name)
+        body = reading_any_release(run)
+        celery.task(body, name=name, throws=_EXPECTED, resultrepr_maxsize=_SHORT, shared=False)
+
+    def _register_coordinator(self, celery: Celery) -> None:
+        def decide(handed_on: HandedOn, transaction: str, attempt: int) -> str:
+            leader, number, handed_on = read_id(transaction), read_number(attempt), read_handed_on(handed_on)
+            with told_apart():
+                if self.coordinator.decide(leader, number, handed_on) is Outcome.COMMIT:
+                    return str(State.COMMITTED)
+                return str(self.coordinator.read(leader).state)
+
+        def review(transaction: str, attempt: int) -> None:
+            leader, number = read_id(transaction), read_number(attempt)
+            with told_apart():
+                self.coordinator.decide(leader, number)
+
+        def acknowledge(answered: Answered, gid: str) -> None:
+            which, said = read_gid(gid), read_members(answered, frozenset(Answered.__annotations__))
+            answer = read(lambda: Answer(said["answer"]))
+            with told_apart():
+                if self.coordinator.databases.accepts(service_of(which.branch), said["database"]):
+                    self.coordinator.acknowledge(which.transaction, which.attempt, which.branch, answer)
+
+        def awake(service: str) -> None:
+            with told_apart():
+                self.coordinator.participant_is_back(service)
+
+        # decide keeps its result: its AsyncResult is the chain's.
+        celery.task(
+            reading_any_release(decide),
+            name=self.installation.task(self.service, "decide"),
+            throws=_EXPECTED,
+            resultrepr_maxsize=_SHORT,
+            shared=False,  # not in whatever other Celery app this process may have
+        )
+        self._register_outcome_task(celery, "review", review)
+        self._register_outcome_task(celery, "acknowledge", acknowledge)
+        self._register_outcome_task(celery, "awake", awake)
+
+    def _announce(self) -> None:
+        self.messages.announce(self._coordinators)
+
+    def _register_outcome_task(self, celery: Celery, verb: str, function: Any) -> None:
+        celery.task(
+            reading_any_release(function),
+            name=self.installation.task(self.service, verb),
+            ignore_result=True,  # the rows are the result
+            throws=_EXPECTED,
+            resultrepr_maxsize=_SHORT,
+            shared=False,  # not in whatever other Celery app this process may have
+        )
+
+    def _answered(self, answer: Answer) -> Answered:
+        return {"answer": str(answer), "database": self.identity.database()}

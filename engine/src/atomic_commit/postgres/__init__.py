@@ -1,0 +1,1 @@
+"""What the engine asks of PostgreSQL beside its own rows: connections, errors, notices, whose database it is."""

@@ -1,0 +1,1 @@
+"""What travels between coordinator and participants, and how it is read."""
