@@ -58,7 +58,7 @@ model: $(DEVELOPS) ## Explore the protocol's state machine exhaustively (minutes
 mutants: $(DEVELOPS) ## Take each protection out in turn: a named test must fail (minutes)
 	@exec $(PY) -m tests.mutants $(ARGS)
 
-crash: $(DEVELOPS) ## Every fault at every named point; ARGS=--short kills at each point once (4 min)
+crash: $(DEVELOPS) ## Every fault at every failpoint; ARGS=--short kills at each point once (4 min)
 	@exec $(PY) -m tests.crash $(ARGS)
 
 soak: $(DEVELOPS) ## Random work under random faults: make soak MINUTES=10 SEED=7

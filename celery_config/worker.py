@@ -9,14 +9,14 @@ from celery import Celery
 from celery.signals import after_setup_logger, worker_ready, worker_shutting_down
 
 from atomic_commit import AtomicCommit
-from atomic_commit.testing.failpoints import connect_worker_points
+from atomic_commit.testing.failpoints import connect_worker_failpoints
 from celery_config.expired import tell_of_the_expired
 from celery_config.heartbeat import beat_while_consuming
 
 
 def run_sweeper_in_outcome_workers(celery: Celery, atomic: AtomicCommit) -> None:
     """Start recovery in every worker of `celery` that reads the service's outcome queue, and end it with the worker."""
-    connect_worker_points()
+    connect_worker_failpoints()
     tell_of_the_expired()
     beat_while_consuming(celery, lambda: atomic.sweeper.is_well() and atomic.clock.is_well())
 

@@ -24,7 +24,7 @@ def cancel_user_orders(session: Session, user_id: int) -> Values:
     return cancel_orders_of_users(session, [user_id])[0]
 
 
-@branches.together(cancel_user_orders)
+@branches.batch(cancel_user_orders)
 def cancel_orders_of_users(session: Session, user_id: list[int]) -> list[Values]:
     orders = _unfulfilled(session, user_id)
     for order in orders:

@@ -24,15 +24,15 @@ def begin(session: Session, transaction: UUID, arguments: Values) -> Values:
     return {"user_id": arguments["user_id"], "lines": arguments["lines"]}
 
 
-def begin_together(session: Session, placed: Mapping[UUID, Values]) -> dict[UUID, Values]:
+def begin_batch(session: Session, placed: Mapping[UUID, Values]) -> dict[UUID, Values]:
     return {transaction: begin(session, transaction, arguments) for transaction, arguments in placed.items()}
 
 
 def commit(session: Session, transaction: UUID, values: Values) -> Values:
-    return commit_together(session, {transaction: values})[transaction]
+    return commit_batch(session, {transaction: values})[transaction]
 
 
-def commit_together(session: Session, placed: Mapping[UUID, Values]) -> dict[UUID, Values]:
+def commit_batch(session: Session, placed: Mapping[UUID, Values]) -> dict[UUID, Values]:
     new = [{"user_id": values["user_id"], "status": "open"} for values in placed.values()]
     inserted = session.execute(_INSERT_ORDERS, new).all()
     lines = [_lines(row.id, values) for row, values in zip(inserted, placed.values(), strict=True)]
@@ -59,8 +59,8 @@ _INSERT_LINES = insert(OrderLine.__table__)
 place_order = TransactionKind(
     name="place_order",
     begin=begin,
-    begin_together=begin_together,
+    begin_batch=begin_batch,
     branches=(USERS_HOLD_ACTIVE_USER, PRODUCTS_TAKE_STOCK),
     commit=commit,
-    commit_together=commit_together,
+    commit_batch=commit_batch,
 )

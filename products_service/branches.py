@@ -27,7 +27,7 @@ def take_stock(session: Session, lines: list[dict[str, int]]) -> Values:
     return only_answer(take_all(session, [lines]))
 
 
-@branches.together(take_stock)
+@branches.batch(take_stock)
 def take_all(session: Session, lines: list[list[dict[str, int]]]) -> list[Values | Refused]:
     products = _locked(session, (line["product_id"] for of_one in lines for line in of_one))
     taken = [_take_lines(products, of_one) for of_one in lines]
@@ -41,7 +41,7 @@ def restock(session: Session, quantities: list[list[int]]) -> None:
     only_answer(restock_all(session, [quantities]))
 
 
-@branches.together(restock)
+@branches.batch(restock)
 def restock_all(session: Session, quantities: list[list[list[int]]]) -> list[Refused | None]:
     products = _locked(session, (product_id for of_one in quantities for product_id, _ in of_one))
     answers = [_put_all_back(products, of_one) for of_one in quantities]

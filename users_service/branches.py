@@ -26,7 +26,7 @@ def hold_active_user(session: Session, user_id: int) -> None:
     only_answer(hold_active_users(session, [user_id]))
 
 
-@branches.together(hold_active_user)
+@branches.batch(hold_active_user)
 def hold_active_users(session: Session, user_id: list[int]) -> list[Refused | None]:
     held = _shared(session, user_id)
     if not (missing := sorted({*user_id} - held)):

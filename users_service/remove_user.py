@@ -30,7 +30,7 @@ def begin(session: Session, transaction: UUID, arguments: Values) -> Values:
     return {"user_id": user_id}
 
 
-def begin_together(session: Session, removals: Mapping[UUID, Values]) -> dict[UUID, Values]:
+def begin_batch(session: Session, removals: Mapping[UUID, Values]) -> dict[UUID, Values]:
     users = [arguments["user_id"] for arguments in removals.values()]
     turnstile.shut(session, users)
     marked = session.execute(_MARK_ALL, {"users": users, "transactions": list(removals)}).all()
@@ -56,10 +56,10 @@ def _refuse_unless_active(session: Session, user_id: int) -> None:
 
 
 def commit(session: Session, transaction: UUID, values: Values) -> None:
-    commit_together(session, {transaction: values})
+    commit_batch(session, {transaction: values})
 
 
-def commit_together(session: Session, removals: Mapping[UUID, Values]) -> dict[UUID, None]:
+def commit_batch(session: Session, removals: Mapping[UUID, Values]) -> dict[UUID, None]:
     users = [values["user_id"] for values in removals.values()]
     session.execute(_REMOVE, {"users": users, "transactions": list(removals)})
     return dict.fromkeys(removals)
@@ -97,9 +97,9 @@ _REMOVE = delete(_table).where(_table.c.id == _marks.c.user_id, _table.c.removed
 remove_user = TransactionKind(
     name="remove_user",
     begin=begin,
-    begin_together=begin_together,
+    begin_batch=begin_batch,
     branches=(ORDERS_CANCEL_USER_ORDERS, PRODUCTS_RESTOCK),
     commit=commit,
-    commit_together=commit_together,
+    commit_batch=commit_batch,
     abort=abort,
 )

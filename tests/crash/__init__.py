@@ -1,4 +1,4 @@
-"""Processes that die, stop, fail or lose their connections at every named point of the protocol.
+"""Processes that die, stop, fail or lose their connections at every failpoint of the protocol.
 
 ``injections`` lists what is done where, ``scenarios`` what the shop is doing meanwhile, ``judge`` what must be true
 afterwards, ``sweep`` goes through all of it. ``python -m tests.crash --help``.

@@ -19,7 +19,7 @@ from .termination import end_by_exception
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.crash", description="The sweep of all named points.")
+    parser = argparse.ArgumentParser(prog="python -m tests.crash", description="The sweep of all failpoints.")
     parser.add_argument("--broker", choices=("redis", "rabbitmq"), default="redis")
     parser.add_argument("--short", action="store_true", help="every point killed once")
     parser.add_argument("--shared", action="store_true", help="at attempts that several transactions share")
@@ -39,7 +39,7 @@ def main() -> int:
     began = time.monotonic()
     with (
         open(out, "a") as results_file,
-        Shop(state, broker=chosen.broker, flower=False, environment={"ATOMIC_POINTS": str(points)}) as shop,
+        Shop(state, broker=chosen.broker, flower=False, environment={"ATOMIC_FAILPOINTS": str(points)}) as shop,
     ):
         results = Sweep(shop, chosen.broker, points).run(mine, results_file)
     print(table(results))

@@ -11,7 +11,7 @@ from typing import Self
 
 import psycopg2
 
-from atomic_commit.journal import TURNS
+from atomic_commit.journal import ADMISSION_LOCKS
 from tests.broker.http_calls import Answer
 from tests.broker.waiting import wait_until
 
@@ -34,7 +34,7 @@ class Crowd:
         self._turn = psycopg2.connect(self._keeper.shop.admin_url(self._service))
         self._turn.autocommit = True
         with self._turn.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", (TURNS, self._kind))
+            cursor.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", (ADMISSION_LOCKS, self._kind))
         self._answers = [self._threads.submit(_act, scene) for scene in self._scenes]
         rows = self._keeper.databases.rows
         wait_until(lambda: len(rows(self._service, _WAITING, self._kind)) == len(self._scenes), "all stand in line", 20)

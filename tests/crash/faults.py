@@ -12,7 +12,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
-from atomic_commit.testing.failpoints import POINTS
+from atomic_commit.testing.failpoints import FAILPOINTS
 from celery_config.manifest import SERVICES
 from embedded.errors import EmbeddedError
 from embedded.shop import Shop
@@ -84,7 +84,7 @@ class Faults(threading.Thread):
             except (EmbeddedError, RedisError, OSError) as error:
                 what = f"could not be done: {error}"
             self._history.add("fault", began, status=fault, what=what)
-        for name in POINTS:
+        for name in FAILPOINTS:
             (self._points / name).unlink(missing_ok=True)
 
     @property
@@ -166,7 +166,7 @@ class Faults(threading.Thread):
         return f"{name} for {seconds:.1f} s"
 
     def _arm_point(self) -> str:
-        point = self._dice.choice(POINTS)
+        point = self._dice.choice(FAILPOINTS)
         action = self._dice.choice(("kill", "kill", "kill", "raise", "drop", "stop 4", "delay 4"))
         (self._points / point).write_text(action)
         return f"{action} at {point}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from atomic_commit.testing.failpoints import POINTS
+from atomic_commit.testing.failpoints import FAILPOINTS
 
 KINDS = ("remove_user", "cancel_order", "place_order")
 #: commit; refused by the last branch; retried, because a first attempt fails for no reason of its own.
@@ -87,7 +87,7 @@ _WITH_CONNECTION = frozenset(
 def all_injections() -> Iterator[Injection]:
     """The whole sweep, in an order that spreads the points (so that a sweep cut short has seen them all)."""
     for delivery, ending, kind, action in product(DELIVERIES, ENDINGS, KINDS, ACTIONS):
-        for point in POINTS:
+        for point in FAILPOINTS:
             one = Injection(point, action, kind, ending, delivery)
             if _can_be_reached(one):
                 yield one
@@ -96,7 +96,7 @@ def all_injections() -> Iterator[Injection]:
 def shared_injections() -> Iterator[Injection]:
     """The sweep of attempts that several transactions share."""
     for ending, kind, action in product(ENDINGS, KINDS, ACTIONS):
-        for point in POINTS:
+        for point in FAILPOINTS:
             one = Injection(point, action, kind, ending, company=COMPANY)
             if _can_be_reached(one):
                 yield one
@@ -104,7 +104,7 @@ def shared_injections() -> Iterator[Injection]:
 
 def short_sweep() -> Iterator[Injection]:
     """Every point killed once, each kind of transaction in its turn, every other attempt a shared one."""
-    for number, point in enumerate(POINTS):
+    for number, point in enumerate(FAILPOINTS):
         kinds = KINDS[number % 3 :] + KINDS[: number % 3]
         companies = (COMPANY, 0) if number % 2 else (0,)
         candidates = (

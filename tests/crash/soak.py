@@ -55,7 +55,7 @@ def soak(
     points.mkdir(parents=True)
     history = History(folder / "history.jsonl")
     # Retries of removals and the like end in the time of a soak, and nothing is cut off by the deadline unseen.
-    environment = {"ATOMIC_POINTS": str(points), "TASK_EVENTS": "off"}
+    environment = {"ATOMIC_FAILPOINTS": str(points), "TASK_EVENTS": "off"}
     with contextlib.ExitStack() as stack:
         network = stack.enter_context(Network()) if proxy else None
         poolers = stack.enter_context(Poolers()) if pgbouncer else None

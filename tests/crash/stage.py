@@ -81,7 +81,7 @@ class Stage:
             broker=broker,  # type: ignore[arg-type]
             flower=False,
             environment={
-                "ATOMIC_POINTS": str(self.points),
+                "ATOMIC_FAILPOINTS": str(self.points),
                 "TASK_EVENTS": "off",
                 "POSTGRES_MAX_PREPARED_TRANSACTIONS": str(PREPARED_SLOTS),
             },

@@ -39,7 +39,7 @@ QUIET_WITHIN = 60.0
 
 
 class Sweep:
-    """One shop whose points are armed through `points`, a folder that its processes know as ATOMIC_POINTS."""
+    """One shop whose points are armed through `points`, a folder that its processes know as ATOMIC_FAILPOINTS."""
 
     def __init__(self, shop: Shop, broker: str, points: Path) -> None:
         self.shop, self.broker, self.points = shop, broker, points

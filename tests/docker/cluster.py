@@ -38,7 +38,7 @@ CONTAINED: dict[str, Any] = {
 class Cluster:
     """Stands in for the launcher's shop where a `Shopkeeper` asks for it: the same names, the same verbs.
 
-    Each branch worker has a folder for the named points (`atomic_commit.testing.failpoints`) on this machine.
+    Each branch worker has a folder for the failpoints (`atomic_commit.testing.failpoints`) on this machine.
     """
 
     def __init__(self, client: docker.DockerClient, images: dict[str, str], broker: str) -> None:
@@ -106,7 +106,7 @@ class Cluster:
         """Run a command of the service in a container of its own. Its exit code, and what it said."""
         return self._containers.finish(self._images["shop"], list(command), self._environment(service))
 
-    # ---- named points
+    # ---- failpoints
 
     def arm(self, worker: str, point: str, action: str) -> None:
         """Have the worker do this when it next gets there."""
@@ -165,7 +165,7 @@ class Cluster:
                 kind,
                 port=8000 if name in APIS else None,
                 command=["python", "-m", f"{service}_service", role],
-                environment={**self._environment(service), "ATOMIC_POINTS": "/points"},
+                environment={**self._environment(service), "ATOMIC_FAILPOINTS": "/points"},
                 queue=(INSTALLATION.branch_queue if name in BRANCH_WORKERS else INSTALLATION.outcome_queue)(service),
                 volumes=[f"{folder}:/points"],
                 **CONTAINED,

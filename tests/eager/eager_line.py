@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from atomic_commit import TransactionRecord
 from atomic_commit.coordinator.attempts import Attempts
 from atomic_commit.names import Gid
-from atomic_commit.participant.prepared import HandedOn
+from atomic_commit.wire.hand_over import HandedOn
 
 
 def all_removed(shop: Shop, customers: list[int]) -> list[TransactionRecord]:

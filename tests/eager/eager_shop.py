@@ -30,7 +30,7 @@ from atomic_commit import AtomicCommit, Limits, TransactionRecord, journal
 from atomic_commit.coordinator.attempts import Attempts
 from atomic_commit.journal.records import State, attempt_of
 from atomic_commit.names import Gid, service_of
-from atomic_commit.participant.prepared import HandedOn
+from atomic_commit.wire.hand_over import HandedOn
 from atomic_commit.wire.messages import Messages
 from celery_config.manifest import COORDINATORS, SERVICES
 from orders_service import create_app as create_orders

@@ -15,8 +15,8 @@ from eager_shop import LIMITS, Shop
 from eager_wire import Wire
 
 from atomic_commit import Lost, TransactionRecord
-from atomic_commit.participant.prepared import Answer
 from atomic_commit.postgres.database import autocommit, engine_options
+from atomic_commit.wire.hand_over import Answer
 
 before_and_after = pytest.mark.parametrize("reached", [False, True], ids=["before-the-server", "after-the-server"])
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from atomic_commit import Impossible
 from atomic_commit.declare import BranchDeclaration
 from atomic_commit.names import Gid
-from atomic_commit.participant.prepared import Answer, HandedOn
+from atomic_commit.wire.hand_over import Answer, HandedOn
 from tests.installation import INSTALLATION
 
 # ---- "PREPARE TRANSACTION in a failed transaction answers ROLLBACK and raises nothing"

@@ -81,7 +81,7 @@ def test_a_worker_whose_clock_is_days_off_says_so_at_its_start_and_does_not_coun
 ) -> None:
     is_well: list[Callable[[], bool]] = []
     monkeypatch.setattr(celery_worker, "beat_while_consuming", lambda celery, asked: is_well.append(asked))
-    monkeypatch.setattr(celery_worker, "connect_worker_points", lambda: None)
+    monkeypatch.setattr(celery_worker, "connect_worker_failpoints", lambda: None)
     monkeypatch.setattr(celery_worker, "tell_of_the_expired", lambda: None)
     atomic = shop.atomic("products")
     our_clock_is_ahead_by(20 * DAY + MINUTE)

@@ -19,9 +19,9 @@ from eager_shop import LIMITS, Shop
 from atomic_commit import Lost, TransactionRecord
 from atomic_commit.coordinator import begin
 from atomic_commit.journal.records import State
-from atomic_commit.participant.prepared import Answer
 from atomic_commit.postgres import confirmed
 from atomic_commit.postgres.database import engine_options
+from atomic_commit.wire.hand_over import Answer
 from embedded.postgres import Postgres
 
 Standby = Callable[[], AbstractContextManager[None]]

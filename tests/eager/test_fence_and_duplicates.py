@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 
 from atomic_commit import Conflict, Fenced, TransactionRecord
 from atomic_commit.names import Gid
-from atomic_commit.participant.prepared import Answer
+from atomic_commit.wire.hand_over import Answer
 
 # ---- "A prepare arrives after the abort (late or repeated task): the fence"
 

@@ -15,7 +15,13 @@ from eager_postgres import database_url
 from psycopg2 import extensions
 
 from atomic_commit import Limits, Lost
-from atomic_commit.postgres.database import TRUSTED, autocommit, engine_options, run_outside_transaction, told_apart
+from atomic_commit.postgres.database import (
+    TRUSTED,
+    autocommit,
+    engine_options,
+    run_outside_transaction,
+    translated_errors,
+)
 from embedded.postgres import Postgres
 
 #: Statements may take half a second here, so the client gives up after one and a half.
@@ -64,7 +70,7 @@ def test_whoever_waits_for_a_server_that_hangs_gives_it_up_as_lost(
     with engine.connect() as connection:
         connection.execute(sa.text("SELECT 1"))
         began = time.monotonic()
-        with frozen(connection), pytest.raises(Lost, match=r"did not answer within 1\.5 s"), told_apart():
+        with frozen(connection), pytest.raises(Lost, match=r"did not answer within 1\.5 s"), translated_errors():
             what(engine, connection)
         assert 1.4 < time.monotonic() - began < GIVES_UP_WITHIN
         assert connection.invalidated
@@ -88,7 +94,7 @@ def test_a_server_that_accepts_and_says_nothing_is_given_up_while_connecting(has
     with socket.create_server(("127.0.0.1", 0)) as silent:
         engine = sa.create_engine(f"postgresql+psycopg2://a:b@127.0.0.1:{silent.getsockname()[1]}/c", **hasty_options)
         began = time.monotonic()
-        with pytest.raises(Lost, match="did not answer within 3 s"), told_apart():
+        with pytest.raises(Lost, match="did not answer within 3 s"), translated_errors():
             engine.connect()
         assert 2.9 < time.monotonic() - began < GIVES_UP_WITHIN
 

@@ -25,7 +25,7 @@ from atomic_commit.coordinator.decide import Decider
 from atomic_commit.names import Gid, service_of
 from atomic_commit.participant.members import run_members
 from atomic_commit.participant.prepared import Participant
-from atomic_commit.postgres.database import told_apart
+from atomic_commit.postgres.database import translated_errors
 from atomic_commit.votes import Cause
 from orders_service.branches import branches as orders
 from products_service.branches import branches as products
@@ -112,7 +112,7 @@ def members(shop: Shop) -> dict[str, dict[str, Any]]:
 def test_a_branch_that_several_share_locks_the_rows_of_all_in_primary_key_order(
     shop: Shop, members: dict[str, Any], engines_that_read_as_rows_lie: dict[str, sa.Engine], name: str, together: bool
 ) -> None:
-    declared = BRANCHES[name] if together else replace(BRANCHES[name], together=None)
+    declared = BRANCHES[name] if together else replace(BRANCHES[name], batch=None)
     table, gid = service_of(name), Gid(INSTALLATION, "users.remove_user", uuid4(), 1, name)
     participant = Participant(
         engines_that_read_as_rows_lie[table], shop.atomic(table).identity, PATIENT, lambda gid: None
@@ -148,8 +148,8 @@ def test_it_does_so_again_where_it_has_to_find_out_who_says_no(shop: Shop, membe
 
         def run() -> None:
             session.execute(sa.text("SET lock_timeout = '60s'"))
-            with told_apart():
-                run_members(session, replace(declared, locks=lock, together=None), {**refused, **members})
+            with translated_errors():
+                run_members(session, replace(declared, locks=lock, batch=None), {**refused, **members})
 
         holder.execute(sa.text("SELECT 1"))
         branch = threading.Thread(target=run)
@@ -176,7 +176,7 @@ def test_a_lock_that_is_not_to_be_had_is_waited_for_once(shop: Shop, members: di
         Session(shop.engines["products"]) as session,
     ):
         session.execute(sa.text("SET LOCAL lock_timeout = '300ms'"))
-        run = run_members(session, replace(declared, locks=lock, together=None), members)
+        run = run_members(session, replace(declared, locks=lock, batch=None), members)
         added, noes = run.added, run.noes
     assert waits == ["300ms", "20ms", "20ms"]
     assert len(added) == 2

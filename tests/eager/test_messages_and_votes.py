@@ -6,7 +6,7 @@ from eager_shop import Shop, message
 from eager_steps import begin_next_attempt, coordinator, forge, give_up, state_of
 
 from atomic_commit import Refused, TransactionRecord
-from atomic_commit.participant.prepared import Answer
+from atomic_commit.wire.hand_over import Answer
 
 # ---- "The database rows are the only truth. Messages are hints; recovery re-sends whatever a row still needs."
 

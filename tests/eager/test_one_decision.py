@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from atomic_commit import Impossible, TransactionRecord, journal
 from atomic_commit.journal.records import State
-from atomic_commit.participant.prepared import Answer
+from atomic_commit.wire.hand_over import Answer
 from tests.installation import INSTALLATION
 
 # ---- "Recovery aborts what a slow coordinator then commits. Both must win the same conditional update."

@@ -19,7 +19,7 @@ from eager_steps import coordinator
 
 from atomic_commit import Conflict, TransactionRecord
 from atomic_commit.names import Gid
-from atomic_commit.participant.prepared import Answer
+from atomic_commit.wire.hand_over import Answer
 from embedded.postgres import Postgres
 from tests.installation import INSTALLATION
 

@@ -19,7 +19,7 @@ from eager_shop import LIMITS, Shop, message
 from atomic_commit import Fenced, Limits
 from atomic_commit.journal.records import attempt_of
 from atomic_commit.journal.retention import remove_old
-from atomic_commit.participant.prepared import Answer
+from atomic_commit.wire.hand_over import Answer
 from atomic_commit.wire.messages import Messages
 from celery_config.manifest import SERVICES
 from orders_service import create_app as create_orders

@@ -278,7 +278,7 @@ def test_one_that_had_no_room_because_of_one_that_never_commits_is_served_in_the
         return remove_user.commit(session, transaction, values)
 
     kinds = shop.atomic("users").coordinator._kinds
-    monkeypatch.setitem(kinds, "remove_user", replace(remove_user, commit=commit, commit_together=None))
+    monkeypatch.setitem(kinds, "remove_user", replace(remove_user, commit=commit, commit_batch=None))
     begun = all_removed(shop, customers[:2])
     shop.call("products", "PATCH", f"/products/{teapot}", {"capacity": shop.stock_of(teapot) + 1}).expect(200)
     shop.dispatch("users", "remove_user")

@@ -165,7 +165,7 @@ def test_an_outcome_worker_does_not_wait_long_for_a_row_of_the_business(
         return remove_user.abort(session, transaction, values)
 
     kinds = shop.atomic("users").coordinator._kinds
-    monkeypatch.setitem(kinds, "remove_user", replace(remove_user, commit=commit, commit_together=None, abort=abort))
+    monkeypatch.setitem(kinds, "remove_user", replace(remove_user, commit=commit, commit_batch=None, abort=abort))
     shop.remove_user(customers[0]).expect(200)
     shop.call("products", "PATCH", f"/products/{teapot}", {"capacity": shop.stock_of(teapot)}).expect(200)
     shop.remove_user(customers[1]).expect(409)
@@ -235,7 +235,7 @@ def test_one_whose_own_change_is_refused_is_not_the_end_of_the_others(
 
     begun = all_placed(shop, *[(user, {teapot: quantity}) for quantity in (1, 2, 3)])
     kinds = shop.atomic("orders").coordinator._kinds
-    monkeypatch.setitem(kinds, "place_order", replace(place_order, commit=commit, commit_together=None))
+    monkeypatch.setitem(kinds, "place_order", replace(place_order, commit=commit, commit_batch=None))
     shop.dispatch("orders", "place_order")
     shop.recover()
     assert [state for state, _ in ends(shop, "orders", begun)] == ["committed", "aborted", "committed"]
@@ -246,11 +246,11 @@ def test_nobody_is_forgotten_by_what_commits_together(
     shop: Shop, user: int, teapot: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def forgetful(session: Session, placed: Any) -> Any:
-        return place_order.commit_together(session, dict(list(placed.items())[:-1]))  # type: ignore[misc]
+        return place_order.commit_batch(session, dict(list(placed.items())[:-1]))  # type: ignore[misc]
 
     begun = all_placed(shop, (user, {teapot: 1}), (user, {teapot: 2}))
     kinds = shop.atomic("orders").coordinator._kinds
-    monkeypatch.setitem(kinds, "place_order", replace(place_order, commit_together=forgetful))
+    monkeypatch.setitem(kinds, "place_order", replace(place_order, commit_batch=forgetful))
     shop.dispatch("orders", "place_order")
     shop.recover()
     assert [state for state, _ in ends(shop, "orders", begun)] == ["committed"] * 2

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from atomic_commit import TransactionRecord, journal
 from atomic_commit.coordinator import attempts, decide
-from atomic_commit.participant.prepared import Answer
+from atomic_commit.wire.hand_over import Answer
 from orders_service.place_order import place_order
 from users_service.remove_user import remove_user
 

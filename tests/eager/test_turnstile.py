@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from atomic_commit import Refused
 from users_service.branches import hold_active_user
-from users_service.remove_user import begin, begin_together
+from users_service.remove_user import begin, begin_batch
 
 WAITS = (
     "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
@@ -81,12 +81,12 @@ def test_who_writes_waits_for_those_who_are_passing(shop: Shop, user: int, write
     WRITERS[writer](shop, user).expect(200)
 
 
-def test_removals_that_begin_together_wait_for_those_who_are_passing_too(shop: Shop, user: int) -> None:
+def test_removals_that_begin_batch_wait_for_those_who_are_passing_too(shop: Shop, user: int) -> None:
     """And not for long: then each begins by itself."""
     with shop.locked("users", PASSING, id=user), Session(shop.engines["users"]) as session:
         session.execute(sa.text("SET LOCAL lock_timeout = 50"))
         with pytest.raises(OperationalError, match="lock timeout"):
-            begin_together(session, {uuid4(): {"user_id": user}})
+            begin_batch(session, {uuid4(): {"user_id": user}})
 
 
 def test_orders_that_share_an_attempt_pass_once(shop: Shop, user: int, teapot: int) -> None:

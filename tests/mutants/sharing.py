@@ -6,8 +6,8 @@ from .mutant import Mutant
 
 _SHARED = "eager/test_shared_attempts.py::"
 _LINE = "eager/test_standing_in_line.py::"
-_BEGIN = "eager/test_begin_together.py::"
-_TOGETHER = "eager/test_together.py::"
+_BEGIN = "eager/test_begin_batch.py::"
+_TOGETHER = "eager/test_batches.py::"
 _BRANCHES = "eager/test_shared_branches.py::"
 _LOCKS = "eager/test_lock_order.py::"
 _FAILS_FOR_ALL = _BRANCHES + "test_a_change_that_fails_for_all_together_is_not_counted_against_each"
@@ -47,8 +47,8 @@ SHARING = (
     Mutant(
         "a savepoint for each: a no undoes what its own has done",
         "engine/src/atomic_commit/participant/members.py",
-        "            with told_apart(), session.begin_nested():",
-        "            with told_apart():",
+        "            with translated_errors(), session.begin_nested():",
+        "            with translated_errors():",
         _TOGETHER + "test_a_no_undoes_what_its_own_has_done_and_nothing_else",
     ),
     Mutant(
@@ -255,7 +255,7 @@ SHARING = (
         "engine/src/atomic_commit/coordinator/begin.py",
         "self._wait[:_MOST], self._wait[_MOST:]",
         "self._wait[:], []",
-        _BEGIN + "test_no_more_than_so_many_begin_together",
+        _BEGIN + "test_no_more_than_so_many_begin_batch",
     ),
     Mutant(
         "who begins together forgets nobody",
@@ -320,7 +320,7 @@ SHARING = (
         "engine/src/atomic_commit/coordinator/coalesce.py",
         "            if self._begun == begun:\n",
         "            if self._begun == 0:\n",
-        "unit/test_one_for_all.py::test_whoever_asks_afterwards_is_not_spared",
+        "unit/test_coalescer.py::test_whoever_asks_afterwards_is_not_spared",
     ),
     Mutant(
         "who shares a user's row waits behind who has to write it",
@@ -341,7 +341,7 @@ SHARING = (
         "users_service/remove_user.py",
         "    turnstile.shut(session, users)\n",
         "",
-        "eager/test_turnstile.py::test_removals_that_begin_together_wait_for_those_who_are_passing_too",
+        "eager/test_turnstile.py::test_removals_that_begin_batch_wait_for_those_who_are_passing_too",
     ),
     Mutant(
         "a number that no user can have is no error at the turnstile",

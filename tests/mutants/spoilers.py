@@ -75,14 +75,14 @@ SPOILERS = (
     ),
     Mutant(
         "silent attempts do not take the places of the others",
-        "engine/src/atomic_commit/journal/turns.py",
+        "engine/src/atomic_commit/journal/admission.py",
         '_PLACE.format(own="fresh")',
         '_PLACE.format(own="fresh + silent")',
         _LINE + "test_silent_attempts_do_not_keep_others_of_their_kind_from_going",
     ),
     Mutant(
         "the silent have places that are counted too",
-        "engine/src/atomic_commit/journal/turns.py",
+        "engine/src/atomic_commit/journal/admission.py",
         "_PLACE.format(own='silent')",
         "_PLACE.format(own='fresh - fresh')",
         _LINE + "test_the_silent_have_no_more_places_than_the_others",
@@ -96,7 +96,7 @@ SPOILERS = (
     ),
     Mutant(
         "while nobody answers, all share the places of one line",
-        "engine/src/atomic_commit/journal/turns.py",
+        "engine/src/atomic_commit/journal/admission.py",
         "silent_before < :all_are_silent OR",
         "true OR",
         _LINE + "test_while_nobody_answers_no_more_and_more_attempts_are_sent",

@@ -27,5 +27,5 @@ def test_each_protection_has_a_name_of_its_own() -> None:
 def test_a_mutant_that_does_not_fit_the_code_any_more_is_told_from_one_that_does() -> None:
     mutant = MUTANTS[0]
     assert "stand 0 times" in (replace(mutant, old="no such line").trouble(ROOT) or "")
-    assert "no test" in (replace(mutant, test="eager/test_away.py::test_x").trouble(ROOT) or "")
+    assert "no test" in (replace(mutant, test="eager/test_circuit_breaker.py::test_x").trouble(ROOT) or "")
     assert "no test" in (replace(mutant, test=mutant.test + "_x").trouble(ROOT) or "")

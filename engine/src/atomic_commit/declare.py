@@ -42,13 +42,13 @@ class TransactionKind:
     ``begin(session, transaction, arguments) -> values``: runs inside the request, in one local transaction with the
     journal row. Checks, marks, and returns the values that the branches work on. May raise Refused, Missing, Conflict:
     then nothing was accepted and nothing is left behind.
-    ``begin_together(session, {transaction: arguments}) -> {transaction: values}``: optional, the same for several that
+    ``begin_batch(session, {transaction: arguments}) -> {transaction: values}``: optional, the same for several that
     come at the same moment, with fewer statements. Whatever it raises undoes it, and each begins by itself.
     ``branches``: names of branch functions elsewhere, in the order in which they run. Keep the one global order of
     services and of rows, or two transactions can wait for each other across databases, which no database sees.
     ``commit(session, transaction, values) -> result``: the coordinator's own change, in one local transaction with the
     decision: that commit is the commit point. `values` holds what begin and every branch returned. May raise Refused.
-    ``commit_together(session, {transaction: values}) -> {transaction: result}``: optional, the same for several that
+    ``commit_batch(session, {transaction: values}) -> {transaction: result}``: optional, the same for several that
     share an attempt, with fewer statements. Whatever it raises undoes it, and each goes again by itself.
     ``abort(session, transaction, values)``: takes back what begin marked, in one local transaction with the decision.
     Must always be possible.
@@ -61,8 +61,8 @@ class TransactionKind:
     commit: Callable[[Session, UUID, Values], Values | None]
     begin: Callable[[Session, UUID, Values], Values]
     abort: Callable[[Session, UUID, Values], None] = _no_change
-    begin_together: Callable[[Session, Mapping[UUID, Values]], Mapping[UUID, Values]] | None = None
-    commit_together: Callable[[Session, Mapping[UUID, Values]], Mapping[UUID, Values | None]] | None = None
+    begin_batch: Callable[[Session, Mapping[UUID, Values]], Mapping[UUID, Values]] | None = None
+    commit_batch: Callable[[Session, Mapping[UUID, Values]], Mapping[UUID, Values | None]] | None = None
 
     def __post_init__(self) -> None:
         if not self.branches or len(set(self.branches)) != len(self.branches):
@@ -92,7 +92,7 @@ class BranchDeclaration:
     function: BranchFunction
     takes: tuple[str, ...]
     locks: BranchFunction | None = None
-    together: Callable[..., Sequence[Values | Refused | None]] | None = None
+    batch: Callable[..., Sequence[Values | Refused | None]] | None = None
     holds: bool = False
 
     def call(self, session: Session, values: Mapping[str, Any]) -> Values:
@@ -104,12 +104,12 @@ class BranchDeclaration:
         if self.locks:
             self.locks(session, **self._lists(members))
 
-    def call_together(self, session: Session, members: Sequence[Mapping[str, Any]]) -> list[Values | Refused] | None:
+    def call_batch(self, session: Session, members: Sequence[Mapping[str, Any]]) -> list[Values | Refused] | None:
         """What ``call`` would return for each of these transactions, all at once, or the Refused that it would raise.
         None where nothing does that."""
-        if self.together is None:
+        if self.batch is None:
             return None
-        return [own or {} for own in self.together(session, **self._lists(members))]
+        return [own or {} for own in self.batch(session, **self._lists(members))]
 
     def _lists(self, members: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
         taken = [self._taken(values) for values in members]
@@ -179,11 +179,11 @@ class Branches:
 
         return declare
 
-    def together(self, function: BranchFunction) -> Callable[[_T], _T]:
+    def batch(self, function: BranchFunction) -> Callable[[_T], _T]:
         """Declare what does the work of the branch `function` for several transactions with a few statements: same
         parameter names, each the list of their values; it returns the list of what the function would return::
 
-            @branches.together(restock)
+            @branches.batch(restock)
             def restock_all(session, quantities): ...
 
         It is tried first, and has to lock in primary-key order by itself. Whatever it raises undoes it, and then each
@@ -193,8 +193,8 @@ class Branches:
         """
         name = f"{self.service}.{function.__name__}"
 
-        def declare(together: _T) -> _T:
-            self.declared[name] = replace(self.declared[name], together=together)
-            return together
+        def declare(batch: _T) -> _T:
+            self.declared[name] = replace(self.declared[name], batch=batch)
+            return batch
 
         return declare

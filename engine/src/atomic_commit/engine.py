@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypedDict
+from typing import Any
 from uuid import UUID
 
 from celery import Celery
@@ -21,11 +21,12 @@ from atomic_commit.journal.local_calls import LocalCalls
 from atomic_commit.journal.records import IdempotencyKey, Outcome, State, TransactionRecord
 from atomic_commit.limits import Limits
 from atomic_commit.names import Installation, service_of
-from atomic_commit.participant.prepared import Answer, HandedOn, Participant, read_handed_on
+from atomic_commit.participant.prepared import Participant
 from atomic_commit.postgres.clocks import OwnClock
 from atomic_commit.postgres.confirmed import Confirmation
-from atomic_commit.postgres.database import autocommit, told_apart
+from atomic_commit.postgres.database import autocommit, translated_errors
 from atomic_commit.postgres.identity import Identity
+from atomic_commit.wire.hand_over import Answer, Answered, HandedOn, read_handed_on
 from atomic_commit.wire.messages import Messages
 from atomic_commit.wire.other_releases import (
     read,
@@ -44,14 +45,6 @@ _EXPECTED = (Refused, Conflict, Fenced, Lost, MembersSaidNo)
 
 #: Characters of a result in a log line; the whole of it is in the result backend.
 _SHORT = 120
-
-
-class Answered(TypedDict):
-    """What a participant's outcome task hands to the coordinator's ``acknowledge``: its answer, and the id of the
-    database in which it holds."""
-
-    answer: str
-    database: str
 
 
 class AtomicCommit:
@@ -112,7 +105,7 @@ class AtomicCommit:
 
     def find(self, transaction: UUID) -> TransactionRecord | None:
         """The transaction, if this service coordinates it."""
-        with told_apart(), Session(self._reads) as session:
+        with translated_errors(), Session(self._reads) as session:
             record = records.read(session, transaction)
         return record and self._to_be_shown(record)
 
@@ -152,25 +145,25 @@ class AtomicCommit:
     def _register_coordinator(self, celery: Celery) -> None:
         def decide(handed_on: HandedOn, transaction: str, attempt: int) -> str:
             leader, number, handed_on = read_id(transaction), read_number(attempt), read_handed_on(handed_on)
-            with told_apart():
+            with translated_errors():
                 if self.coordinator.decide(leader, number, handed_on) is Outcome.COMMIT:
                     return str(State.COMMITTED)
                 return str(self.coordinator.read(leader).state)
 
         def review(transaction: str, attempt: int) -> None:
             leader, number = read_id(transaction), read_number(attempt)
-            with told_apart():
+            with translated_errors():
                 self.coordinator.decide(leader, number)
 
         def acknowledge(answered: Answered, gid: str) -> None:
             which, said = read_gid(gid), read_members(answered, frozenset(Answered.__annotations__))
             answer = read(lambda: Answer(said["answer"]))
-            with told_apart():
+            with translated_errors():
                 if self.coordinator.databases.accepts(service_of(which.branch), said["database"]):
                     self.coordinator.acknowledge(which.transaction, which.attempt, which.branch, answer)
 
         def awake(service: str) -> None:
-            with told_apart():
+            with translated_errors():
                 self.coordinator.participant_is_back(service)
 
         # decide keeps its result: its AsyncResult is the chain's.

@@ -24,7 +24,7 @@ from atomic_commit.declare import TransactionKind, Values
 from atomic_commit.journal import records
 from atomic_commit.journal.records import Attempt, IdempotencyKey, TransactionRecord
 from atomic_commit.limits import Limits
-from atomic_commit.postgres.database import autocommit, told_apart
+from atomic_commit.postgres.database import autocommit, translated_errors
 from atomic_commit.testing.failpoints import reach
 from atomic_commit.wire.messages import Messages
 
@@ -100,7 +100,7 @@ class Attempts:
         if self._messages.send_attempt(attempt):
             return True
         try:
-            with told_apart(), Session(self._engine) as session, session.begin():
+            with translated_errors(), Session(self._engine) as session, session.begin():
                 journal.mark_unpublished(session, attempt.leader, attempt.number, self._limits.look_after)
         except Exception as error:  # a pool that is used up, for example; the silence is noticed all the same
             log.warning("%s: not sent, and that could not be noted: %s: %s", attempt, type(error).__name__, error)

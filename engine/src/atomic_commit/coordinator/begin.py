@@ -24,7 +24,7 @@ from atomic_commit.declare import TransactionKind, Values
 from atomic_commit.errors import Conflict, Impossible, Lost, is_lost
 from atomic_commit.journal.records import IdempotencyKey, TransactionRecord
 from atomic_commit.postgres.confirmed import Confirmation
-from atomic_commit.postgres.database import told_apart
+from atomic_commit.postgres.database import translated_errors
 from atomic_commit.testing.failpoints import reach
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Acceptance:
         """Accept a transaction. See ``Coordinator.begin`` for what it raises, and IntegrityError where the idempotency
         key is taken."""
         newcomer = _Newcomer(transaction, arguments, key)
-        if self._kind.begin_together is None:
+        if self._kind.begin_batch is None:
             return self._begin(newcomer)
         if self._first_to_come():
             try:
@@ -83,7 +83,7 @@ class Acceptance:
     # ---- by itself
 
     def _begin(self, newcomer: _Newcomer) -> TransactionRecord:
-        with told_apart(), Session(self._engine) as session:
+        with translated_errors(), Session(self._engine) as session:
             reach("begin.before_accept", session)
             values = self._kind.begin(session, newcomer.transaction, newcomer.arguments)
             newcomer.record = self._attempts.accept(session, newcomer.transaction, self._kind, values, newcomer.key)
@@ -109,20 +109,20 @@ class Acceptance:
         with self._lock:
             together, self._wait = self._wait[:_MOST], self._wait[_MOST:]
         try:
-            self._begin_together(together)
+            self._begin_batch(together)
         except Exception as error:
             log.info("%s: %d can't begin together: %s", self._kind.name, len(together), error)
         finally:
             for newcomer in together:
                 newcomer.done = True
 
-    def _begin_together(self, together: Sequence[_Newcomer]) -> None:
-        assert self._kind.begin_together
-        with told_apart(), Session(self._engine) as session:
+    def _begin_batch(self, together: Sequence[_Newcomer]) -> None:
+        assert self._kind.begin_batch
+        with translated_errors(), Session(self._engine) as session:
             reach("begin.before_accept", session)
             session.execute(_SHORT_WAIT)
             arguments = {one.transaction: one.arguments for one in together}
-            values = self._kind.begin_together(session, arguments)
+            values = self._kind.begin_batch(session, arguments)
             if values.keys() != arguments.keys():
                 raise Impossible(f"{self._kind.name}: what begins together has not answered for each and nobody else")
             keys = {one.transaction: one.key for one in together}
@@ -163,7 +163,7 @@ class Acceptance:
         end = time.monotonic() + _ASKED_FOR
         while True:
             try:
-                with told_apart(), Session(self._engine) as session, session.begin():
+                with translated_errors(), Session(self._engine) as session, session.begin():
                     taken = journal.take_place(session, transaction, self._kind.name)
                 self._confirmation.wait()  # a row that is there may be one whose commit was not confirmed
                 return not taken

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 
 
-class OneForAll:
+class Coalescer:
     """Lets one thread at a time do it, and spares those for whom it has been done since they asked."""
 
     def __init__(self, longest: float) -> None:

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 from atomic_commit import journal
 from atomic_commit.coordinator.attempts import Attempts
 from atomic_commit.coordinator.begin import Acceptance
-from atomic_commit.coordinator.coalesce import OneForAll
+from atomic_commit.coordinator.coalesce import Coalescer
 from atomic_commit.coordinator.decide import Decider
 from atomic_commit.coordinator.known_databases import KnownDatabases
 from atomic_commit.declare import TransactionKind, Values
@@ -31,10 +31,10 @@ from atomic_commit.errors import AtomicCommitError, Conflict, Impossible, KeyReu
 from atomic_commit.journal import records
 from atomic_commit.journal.records import Attempt, IdempotencyKey, Outcome, TransactionRecord, attempt_of
 from atomic_commit.limits import Limits
-from atomic_commit.participant.prepared import Answer, HandedOn
 from atomic_commit.postgres.confirmed import Confirmation
-from atomic_commit.postgres.database import autocommit, told_apart
+from atomic_commit.postgres.database import autocommit, translated_errors
 from atomic_commit.testing.failpoints import reach
+from atomic_commit.wire.hand_over import Answer, HandedOn
 from atomic_commit.wire.messages import Messages
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Coordinator:
         self._kinds = {kind.name: kind for kind in kinds}
         # Twice the longest pause, so that a service configured otherwise is not hurried without end.
         self._farthest = 2 * limits.backoff_cap
-        self._after_begin = {name: OneForAll(limits.sweep_interval) for name in self._kinds}
+        self._after_begin = {name: Coalescer(limits.sweep_interval) for name in self._kinds}
         self.attempts = Attempts(engine, messages, limits)
         self.decider = Decider(engine, messages, self._kinds, limits, databases)
         self._acceptance = {name: Acceptance(engine, kind, self.attempts) for name, kind in self._kinds.items()}
@@ -109,7 +109,7 @@ class Coordinator:
             log.exception("transaction %s is accepted and waits for recovery", record.id)
 
     def _joined(self, key: IdempotencyKey) -> TransactionRecord | None:
-        with told_apart(), Session(self._reads) as session:
+        with translated_errors(), Session(self._reads) as session:
             earlier = records.read_by_key(session, key)
         if earlier and earlier.fingerprint != key.fingerprint:
             raise KeyReused("This Idempotency-Key was used before with another request.")
@@ -135,7 +135,7 @@ class Coordinator:
         """For whoever has done its own part already: what is accepted or decided stays so, and the next sweep
         dispatches. Whatever goes wrong here, mostly with a transaction of somebody else, is not raised."""
         try:
-            with told_apart():
+            with translated_errors():
                 self.dispatch(kind_name)
         except (Conflict, Lost) as error:
             log.warning("%s: who waits does not go yet: %s", kind_name, error)

@@ -23,8 +23,7 @@ from atomic_commit.journal import records
 from atomic_commit.journal.records import Attempt, Outcome, State, TransactionRecord
 from atomic_commit.limits import Limits
 from atomic_commit.names import service_of
-from atomic_commit.participant.prepared import HandedOn, read_handed_on
-from atomic_commit.postgres.database import autocommit, told_apart
+from atomic_commit.postgres.database import autocommit, translated_errors
 from atomic_commit.testing.failpoints import reach
 from atomic_commit.votes import (
     Ballot,
@@ -38,6 +37,7 @@ from atomic_commit.votes import (
     no_ballot,
     silent_ballot,
 )
+from atomic_commit.wire.hand_over import HandedOn, read_handed_on
 from atomic_commit.wire.messages import Messages
 
 log = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ class Decider:
                 return False, None
             reach("decide.after_update", session)
             try:
-                with told_apart():
+                with translated_errors():
                     results = _changed(session, kind, going, self._values(attempt, handed_on))
             except Exception as error:
                 session.rollback()
@@ -147,7 +147,7 @@ class Decider:
             journal.record_outcomes(session, attempt.leader, attempt.number, Outcome.COMMIT, ballots)
             reach("decide.before_commit", session)
             try:
-                with told_apart():
+                with translated_errors():
                     session.commit()
             except Lost:
                 raise
@@ -330,8 +330,8 @@ def _changed(
 ) -> dict[UUID, Values]:
     """The coordinator's own change, for each of them. Returns their results."""
     of_each = {transaction: values[str(transaction)] for transaction in going}
-    if kind.commit_together and len(going) > 1:
-        done = kind.commit_together(session, of_each)
+    if kind.commit_batch and len(going) > 1:
+        done = kind.commit_batch(session, of_each)
         if done.keys() != of_each.keys():
             raise Impossible(f"{kind.name}: what commits together has not answered for each and nobody else")
         session.flush()

@@ -24,7 +24,7 @@ from atomic_commit.errors import Conflict, Impossible, Lost
 from atomic_commit.journal.records import UNEXPECTED
 from atomic_commit.journal.retention import remove_old
 from atomic_commit.limits import Limits
-from atomic_commit.postgres.database import told_apart
+from atomic_commit.postgres.database import translated_errors
 from atomic_commit.testing.failpoints import reach
 
 log = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ class Sweeper:
     def _dispatch(self) -> bool:
         """Let go who waits. Trouble with that, as with any look, is no reason not to look."""
         try:
-            with told_apart():
+            with translated_errors():
                 return self._coordinator.dispatch_all()
         except (Conflict, Lost):
             raise
@@ -130,7 +130,7 @@ class Sweeper:
     def _look(self, transaction: UUID, overdue: float) -> bool:
         """Look at one transaction; whatever goes wrong with it stays its own trouble."""
         try:
-            with told_apart():
+            with translated_errors():
                 return self._coordinator.look(transaction, unwatched=overdue > self._limits.unwatched)
         except (Conflict, Lost) as error:
             log.warning("transaction %s: %s; looked at again later", transaction, error)
@@ -168,11 +168,11 @@ class Sweeper:
             log.exception("transaction %s can't be put aside for now", transaction)
 
     def _claim(self) -> list[tuple[UUID, float]]:
-        with told_apart(), Session(self._engine) as session, session.begin():
+        with translated_errors(), Session(self._engine) as session, session.begin():
             return journal.claim_due(session, _BATCH, PAUSES, OWED_PAUSES, self._farthest)
 
     def _make_all_due(self) -> None:
-        with told_apart(), Session(self._engine) as session, session.begin():
+        with translated_errors(), Session(self._engine) as session, session.begin():
             journal.make_all_due(session)
 
     def _tell_trouble(self, error: Exception | None) -> None:

@@ -7,6 +7,7 @@ The statements that every transaction needs are made once: to put one together c
 """
 
 from atomic_commit.journal.accepting import insert_transaction, insert_waiting, take_place
+from atomic_commit.journal.admission import ADMISSION_LOCKS
 from atomic_commit.journal.deciding import (
     hold_attempt,
     record_decision,
@@ -38,10 +39,9 @@ from atomic_commit.journal.recovering import (
     restart_clocks,
 )
 from atomic_commit.journal.settling import record_settled, record_settled_branch
-from atomic_commit.journal.turns import TURNS
 
 __all__ = [
-    "TURNS",
+    "ADMISSION_LOCKS",
     "bring_forward",
     "bring_owed_forward",
     "claim_due",

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from atomic_commit.journal.admission import NOBODY_FRESH_WAITS, PLACE_FOR_FRESH, admission
 from atomic_commit.journal.records import IdempotencyKey, State, TransactionRecord, new_branch, transaction_record
 from atomic_commit.journal.schema import transactions as table
 from atomic_commit.journal.terms import NOW, changed
-from atomic_commit.journal.turns import NOBODY_FRESH_WAITS, PLACE_FOR_FRESH, turn
 
 
 def insert_transaction(
@@ -40,7 +40,7 @@ def insert_transaction(
     row = session.execute(
         _ACCEPT,
         {
-            **turn(kind, attempts_at_once),
+            **admission(kind, attempts_at_once),
             "id": transaction,
             "values": json.dumps(values),
             "deadline": deadline,
@@ -124,8 +124,8 @@ def take_place(session: Session, transaction: UUID, kind: str) -> bool:
 
 #: The statements that every transaction needs are made once: to put one together costs more than to send it.
 _ACCEPT = sa.text(
-    "WITH turn AS MATERIALIZED ("
-    "  SELECT pg_try_advisory_xact_lock(:turns, hashtext(:kind))"
+    "WITH admission AS MATERIALIZED ("
+    "  SELECT pg_try_advisory_xact_lock(:locks, hashtext(:kind))"
     f"   AND {NOBODY_FRESH_WAITS} AND {PLACE_FOR_FRESH} AS goes"
     "), accepted AS ("
     "  INSERT INTO transactions (id, kind, state, attempt, dispatched, waits_until, values, deadline, patience_until,"
@@ -134,7 +134,7 @@ _ACCEPT = sa.text(
     "   clock_timestamp() + make_interval(secs => :deadline), clock_timestamp() + make_interval(secs => :patience),"
     "   CASE WHEN goes THEN clock_timestamp() + make_interval(secs => :look_after) END,"
     "   :caller, :route, :idempotency_key, :fingerprint"
-    "  FROM turn RETURNING *"
+    "  FROM admission RETURNING *"
     "), begun AS ("
     "  INSERT INTO transaction_branches (transaction_id, attempt, name, position, task_id)"
     "  SELECT id, 1, branch.name, branch.position - 1, branch.task_id FROM accepted,"

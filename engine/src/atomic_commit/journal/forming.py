@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from atomic_commit.journal.admission import ADMISSION_LOCKS, FRESH_MAY_GO, SILENT_MAY_GO, admission
 from atomic_commit.journal.records import TransactionRecord, of_attempt, read_all, with_time
 from atomic_commit.journal.schema import transaction_branches as branches_table
 from atomic_commit.journal.schema import transactions as table
@@ -24,7 +25,6 @@ from atomic_commit.journal.terms import (
     given_seconds,
     in_seconds,
 )
-from atomic_commit.journal.turns import FRESH_MAY_GO, SILENT_MAY_GO, TURNS, turn
 
 
 def insert_branches(session: Session, leader: UUID, attempt: int, task_ids: Mapping[str, str]) -> None:
@@ -61,7 +61,7 @@ def claim_waiting(session: Session, kind: str, attempts_at_once: int, size: int)
     afterwards, so that the others need not wait for it. A transaction whose last attempt is not settled everywhere yet
     is left out: its locks are not gone.
     """
-    if not session.scalar(_TURN, {"turns": TURNS, "kind": kind}):
+    if not session.scalar(_ADMISSION, {"locks": ADMISSION_LOCKS, "kind": kind}):
         return []
     lines = _lines_that_may_go(session, kind, attempts_at_once)
     if not lines:
@@ -80,7 +80,7 @@ def _goes_with(first: TransactionRecord, other: TransactionRecord) -> bool:
 def _lines_that_may_go(session: Session, kind: str, attempts_at_once: int) -> list[bool]:
     """Which of the lines has somebody who may go, and a place: that of those who have been silent (True), the other
     one."""
-    fresh, silent = session.execute(_MAY_GO, turn(kind, attempts_at_once)).one()
+    fresh, silent = session.execute(_MAY_GO, admission(kind, attempts_at_once)).one()
     return [line for line, may_go in ((False, fresh), (True, silent)) if may_go]
 
 
@@ -137,7 +137,7 @@ def mark_unpublished(session: Session, leader: UUID, number: int, pause: float) 
     )
 
 
-_TURN = sa.text("SELECT pg_try_advisory_xact_lock(:turns, hashtext(:kind))")
+_ADMISSION = sa.text("SELECT pg_try_advisory_xact_lock(:locks, hashtext(:kind))")
 
 _MAY_GO = sa.text(f"SELECT {FRESH_MAY_GO} AS fresh, {SILENT_MAY_GO} AS silent")
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from atomic_commit.declare import BranchDeclaration, Values
 from atomic_commit.errors import Lost, Refused, is_lost
-from atomic_commit.postgres.database import told_apart
+from atomic_commit.postgres.database import translated_errors
 from atomic_commit.votes import Ballot, no_ballot
 
 #: Milliseconds for a lock once the one wait is over: enough to find out who is in the way.
@@ -118,7 +118,7 @@ def _round(session: Session, branch: BranchDeclaration, members: Mapping[str, Va
 def _all_or_nobody(session: Session, branch: BranchDeclaration, members: Mapping[str, Values]) -> dict[str, Values]:
     """What nearly always happens, with one savepoint for all."""
     with session.begin_nested():
-        at_once = branch.call_together(session, list(members.values()))
+        at_once = branch.call_batch(session, list(members.values()))
         if at_once is not None:
             return _granted(branch, dict(zip(members, at_once, strict=True)))
         branch.lock(session, list(members.values()))
@@ -141,7 +141,7 @@ def _one_by_one(
         locks.take_if_possible(branch, members)
         for member, values in members.items():
             try:
-                with told_apart(), session.begin_nested():
+                with translated_errors(), session.begin_nested():
                     added[member] = _called(session, branch, values)
             except Exception as error:
                 if _is_over(error):

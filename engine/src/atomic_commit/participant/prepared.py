@@ -14,8 +14,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from enum import StrEnum
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any
 
 import psycopg2.extensions
 from sqlalchemy import Connection, Engine, text
@@ -46,12 +45,12 @@ from atomic_commit.postgres.database import (
     defects_named,
     last_warning,
     run_outside_transaction,
-    told_apart,
+    translated_errors,
 )
 from atomic_commit.postgres.identity import OWN_DATABASE, Identity
 from atomic_commit.testing.failpoints import reach
 from atomic_commit.votes import Ballot, Cause, no_ballot
-from atomic_commit.wire.other_releases import read_members
+from atomic_commit.wire.hand_over import Answer, HandedOn
 
 log = logging.getLogger(__name__)
 
@@ -72,41 +71,6 @@ _SELECT_BRANCH_ROW = text(
     "SELECT kind FROM branch_rows WHERE transaction_id = :transaction AND attempt = :attempt AND branch = :branch"
 )
 _SELECT_PREPARED = text("SELECT true FROM pg_prepared_xacts WHERE gid = :gid AND database = current_database()")
-
-
-class HandedOn(TypedDict):
-    """What one link of the chain hands to the next, and what its AsyncResult keeps as the proof of its yes.
-
-    ``prepared``: the gids prepared so far, in order, each with the id of its database; ``members``: for each
-    transaction of the attempt (its id as text) what begin and the branches so far returned; ``dropped``: those that
-    said no while the others went on, each with its ballot's members; ``changed``: whether any branch so far was more
-    than a hold, so that nobody can be left out of what it has prepared.
-    """
-
-    prepared: dict[str, str]
-    members: dict[str, Values]
-    dropped: dict[str, dict[str, Any]]
-    changed: NotRequired[bool]
-
-
-def read_handed_on(value: object) -> HandedOn:
-    """What the link before has handed on. Raises Conflict where another release has."""
-    if isinstance(value, dict):
-        value = {"changed": bool(value.get("prepared")), **value}  # who does not say so did not know of holds
-    found = read_members(value, frozenset(HandedOn.__annotations__))
-    for name, member in found.items():
-        if not isinstance(member, bool if name == "changed" else dict):
-            raise Conflict("what was handed on was written by another release, which is being replaced")
-    return cast(HandedOn, found)
-
-
-class Answer(StrEnum):
-    """What a participant answers to an outcome."""
-
-    COMMITTED = "committed"
-    ROLLED_BACK = "rolled back"
-    #: told to commit a branch that is not there, or to roll back one that is committed: the protocol excludes both
-    IMPOSSIBLE = "impossible"
 
 
 class Participant:
@@ -135,7 +99,7 @@ class Participant:
         (a connection can break after the server prepared): the coordinator rolls back every branch after every no, and
         the sweep repeats that until it is answered.
         """
-        with told_apart(), _own_transaction(self._autocommit) as session:
+        with translated_errors(), _own_transaction(self._autocommit) as session:
             reach("prepare.before_branch_row", session)
             try:
                 found = self._begin(session, gid)
@@ -171,7 +135,7 @@ class Participant:
         if no.cause is not Cause.REFUSED or run.undisturbed:
             return no.as_cause()
         try:
-            with told_apart(), _own_transaction(self._autocommit) as session:
+            with translated_errors(), _own_transaction(self._autocommit) as session:
                 session.connection().exec_driver_sql("BEGIN")
                 with _branch_runs(session, branch):
                     branch.call(session, values)

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, text
 
 from atomic_commit.errors import Conflict, Lost
 from atomic_commit.limits import Limits
-from atomic_commit.postgres.database import autocommit, told_apart
+from atomic_commit.postgres.database import autocommit, translated_errors
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class OwnClock:
 
     def _ahead(self) -> float:
         """Seconds. By the middle of the question, so that a slow answer is not taken for a wrong clock."""
-        with told_apart(), self._reads.connect() as connection:
+        with translated_errors(), self._reads.connect() as connection:
             before = time.time()
             at = float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
             return (before + time.time()) / 2 - at

@@ -20,7 +20,7 @@ import psycopg2
 from sqlalchemy import Engine, text
 from sqlalchemy.event import contains, listen
 
-from atomic_commit.postgres.database import collect_warnings, last_warning, told_apart
+from atomic_commit.postgres.database import collect_warnings, last_warning, translated_errors
 
 _HAS_STANDBY = text("SELECT current_setting('synchronous_standby_names') <> ''")
 #: Writes to the log, so that the commit waits for the standby like any other that has written.
@@ -47,7 +47,7 @@ class Confirmation:
 
         Raises Lost where the standby does not answer in time: ask again.
         """
-        with told_apart():
+        with translated_errors():
             if time.monotonic() - self._asked_at > _KEPT:
                 with self._engine.connect() as connection:
                     self._has_standby = bool(connection.scalar(_HAS_STANDBY))

@@ -139,7 +139,7 @@ def run_outside_transaction(engine: Engine, statement: str, **parameters: Any) -
     Raises the DBAPIError that PostgreSQL answered, or Lost where the connection went away before an answer: then nobody
     knows whether the statement took effect.
     """
-    with told_apart(also_conflicts=False), engine.connect() as connection:
+    with translated_errors(also_conflicts=False), engine.connect() as connection:
         driver: Any = connection.connection.driver_connection
         driver.notices.clear()
         connection.execute(text(statement), parameters)
@@ -176,7 +176,7 @@ def last_warning(connection: Any) -> str | None:
 
 
 @contextmanager
-def told_apart(*, also_conflicts: bool = True) -> Iterator[None]:
+def translated_errors(*, also_conflicts: bool = True) -> Iterator[None]:
     """Turn database errors into the protocol's: what waiting may heal becomes Conflict (unless the caller reads
     SQLSTATEs itself), a connection that went away becomes Lost. Everything else passes as it is."""
     try:

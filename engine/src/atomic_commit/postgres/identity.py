@@ -16,7 +16,7 @@ from sqlalchemy.event import listen
 
 from atomic_commit.errors import WrongDatabase
 from atomic_commit.names import Installation
-from atomic_commit.postgres.database import autocommit, told_apart
+from atomic_commit.postgres.database import autocommit, translated_errors
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Identity:
         """Its id. Raises WrongDatabase unless it is the service's, Lost or Conflict where it can't be asked."""
         if (known := self._known) is not None:
             return known
-        with told_apart(), self._reads.connect() as connection:
+        with translated_errors(), self._reads.connect() as connection:
             found = str(check(connection, self.installation, self.service))
         log.info("%s of %s, database %s", self.service, self.installation, found)
         self._known = found

@@ -1,1 +1,1 @@
-"""For tests: named points at which a process can be stopped."""
+"""For tests: failpoints at which a process can be stopped."""

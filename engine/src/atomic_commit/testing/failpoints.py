@@ -1,13 +1,13 @@
-"""Named points: every step of the protocol where a process can die, for the tests that make it die there.
+"""Failpoints: every step of the protocol where a process can die, for the tests that make it die there.
 
-Off unless ``ATOMIC_POINTS`` names a folder when the process starts; then a point that is reached looks there for a
+Off unless ``ATOMIC_FAILPOINTS`` names a folder when the process starts; then a point that is reached looks there for a
 file of its own name and, if there is one, takes it away (so that it fires once, whoever gets there first) and does what
 it says:
 
 ``kill``             SIGKILL to this process
 ``kill-group``       SIGKILL to its process group
 ``stop SECONDS``     SIGSTOP, and SIGCONT after so many seconds by a child that outlives the stop
-``raise``            raise PointError, an error that nobody expects
+``raise``            raise FailpointError, an error that nobody expects
 ``delay SECONDS``    sleep
 ``drop``             shut down the database connection that is in use at the point, if there is one
 
@@ -31,10 +31,10 @@ from celery.signals import after_task_publish, task_success
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
-_FOLDER = os.environ.get("ATOMIC_POINTS")
+_FOLDER = os.environ.get("ATOMIC_FAILPOINTS")
 
 #: Every point, by where it stands. The tests walk through this list; ``reach`` refuses a name that is not in it.
-POINTS = (
+FAILPOINTS = (
     # the API process, or whoever calls begin
     "begin.before_accept",
     "begin.before_commit",
@@ -83,7 +83,7 @@ POINTS = (
 _PROTOCOL_VERBS = frozenset({"decide", "review", "acknowledge", "awake", "commit", "rollback"})
 
 
-class PointError(Exception):
+class FailpointError(Exception):
     """What the action ``raise`` raises."""
 
 
@@ -93,7 +93,7 @@ def reach(name: str, connection: Session | Connection | None = None) -> None:
         _reached(Path(_FOLDER), name, connection)
 
 
-def connect_worker_points() -> None:
+def connect_worker_failpoints() -> None:
     """Connect the points that lie in Celery's own code, between the end of a task and its acknowledgement."""
     if _FOLDER is None:
         return
@@ -117,8 +117,8 @@ def _verb(task: str) -> str:
 
 
 def _reached(folder: Path, name: str, connection: Session | Connection | None) -> None:
-    if name not in POINTS:
-        raise ValueError(f"{name} is not a named point")
+    if name not in FAILPOINTS:
+        raise ValueError(f"{name} is not a failpoint")
     actions = _taken(folder, name)
     if actions is None:
         return
@@ -157,7 +157,7 @@ def _act(name: str, action: str, connection: Session | Connection | None) -> Non
     elif verb == "stop":
         _stop(float(argument))
     elif verb == "raise":
-        raise PointError(f"raised at {name}")
+        raise FailpointError(f"raised at {name}")
     elif verb == "delay":
         time.sleep(float(argument))
     elif verb == "drop":

@@ -15,7 +15,7 @@ _AT_ONCE = 0.5
 _LEFT_ALONE = 3.0
 
 
-class Away:
+class CircuitBreaker:
     """Remembers that one server hung. A circuit breaker (Nygard, "Release It!", 2007) that closes by itself."""
 
     def __init__(self, what: str) -> None:

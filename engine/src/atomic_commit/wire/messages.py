@@ -21,10 +21,10 @@ from celery.states import READY_STATES
 from atomic_commit.declare import TransactionKind
 from atomic_commit.journal.records import Attempt, BranchRecord, Outcome
 from atomic_commit.names import Gid, Installation, service_of
-from atomic_commit.participant.prepared import HandedOn
 from atomic_commit.testing.failpoints import reach
 from atomic_commit.votes import Ballot, Vote, ballot_of
-from atomic_commit.wire.circuit_breaker import Away
+from atomic_commit.wire.circuit_breaker import CircuitBreaker
+from atomic_commit.wire.hand_over import HandedOn
 from atomic_commit.wire.unsubscribed import unsubscribed
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Messages:
         self._celery, self._installation, self.service = celery, installation, service
         self._database_of = database_of
         self._lifetime = timedelta(seconds=lifetime)
-        self._broker, self._backend = Away("the broker"), Away("the result backend")
+        self._broker, self._backend = CircuitBreaker("the broker"), CircuitBreaker("the result backend")
 
     def gid(self, branch: BranchRecord) -> Gid:
         """The identifier of one branch of an attempt."""

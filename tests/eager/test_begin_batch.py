@@ -133,9 +133,9 @@ def test_one_whose_row_is_locked_waits_by_itself(shop: Shop, users: list[int], m
 
     def noted(session: Session, removals: Any) -> Any:
         waits.append(session.scalar(sa.text("SHOW lock_timeout")))
-        return remove_user.begin_together(session, removals)
+        return remove_user.begin_batch(session, removals)
 
-    monkeypatch.setattr(door, "_kind", replace(remove_user, begin_together=noted))
+    monkeypatch.setattr(door, "_kind", replace(remove_user, begin_batch=noted))
     with shop.locked("users", "SELECT 1 FROM users WHERE id = :id FOR UPDATE", id=users[1]):
         first, held, last = begin_at_once(shop, "users", "remove_user", *removals(users))
     assert isinstance(held, Conflict)
@@ -148,10 +148,10 @@ def test_nobody_is_forgotten_by_what_begins_together(
     shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def forgetful(session: Session, removals: Any) -> Any:
-        return dict(list(remove_user.begin_together(session, removals).items())[:-1])
+        return dict(list(remove_user.begin_batch(session, removals).items())[:-1])
 
     door = shop.atomic("users").coordinator._acceptance["remove_user"]
-    monkeypatch.setattr(door, "_kind", replace(remove_user, begin_together=forgetful))
+    monkeypatch.setattr(door, "_kind", replace(remove_user, begin_batch=forgetful))
     begun = begin_at_once(shop, "users", "remove_user", *removals(users))
     assert shop.query("users", LOCAL_TRANSACTIONS) == [(3,)]
     assert [record.values for record in begun] == removals(users)
@@ -198,7 +198,7 @@ def test_where_the_commit_of_all_fails_each_begins_by_itself(
     shop.recover()
 
 
-def test_no_more_than_so_many_begin_together(shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_than_so_many_begin_batch(shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(begin, "_MOST", 2)
     begun = begin_at_once(shop, "users", "remove_user", *removals(users))
     assert shop.query("users", LOCAL_TRANSACTIONS) == [(2,)]

@@ -11,15 +11,15 @@ from __future__ import annotations
 from typing import Any
 
 #: The first half of the advisory locks under which attempts are formed; the second is the kind's.
-TURNS = 7_219_402
+ADMISSION_LOCKS = 7_219_402
 
 #: So many silent attempts for each place are one trouble that all of them have, and not their own.
 _TOO_MANY = 4
 
 
-def turn(kind: str, attempts_at_once: int) -> dict[str, Any]:
+def admission(kind: str, attempts_at_once: int) -> dict[str, Any]:
     return {
-        "turns": TURNS,
+        "locks": ADMISSION_LOCKS,
         "kind": kind,
         "at_once": attempts_at_once,
         "all_are_silent": _TOO_MANY * attempts_at_once,

@@ -23,10 +23,7 @@ from users_service.branches import branches as users
 from users_service.remove_user import remove_user
 
 TOGETHER = {
-    name: branch
-    for branches in (users, products, orders)
-    for name, branch in branches.declared.items()
-    if branch.together
+    name: branch for branches in (users, products, orders) for name, branch in branches.declared.items() if branch.batch
 }
 
 TAKE_ONE = sa.text("UPDATE products SET stock = stock - 1 WHERE id = :id")
@@ -76,7 +73,7 @@ def test_most_branches_of_the_shop_do() -> None:
 @pytest.mark.parametrize("name", TOGETHER)
 def test_a_branch_changes_and_returns_the_same(shop: Shop, members: dict[str, Values], name: str) -> None:
     seen = []
-    for branch in (TOGETHER[name], replace(TOGETHER[name], together=None)):
+    for branch in (TOGETHER[name], replace(TOGETHER[name], batch=None)):
         with Session(shop.engines[service_of(name)]) as session:
             run = run_members(session, branch, members)
             added, noes = run.added, run.noes
@@ -113,7 +110,7 @@ def test_what_was_done_together_is_undone_before_they_are_asked_one_by_one(shop:
             session.execute(TAKE_ONE, {"id": id})
         raise Refused("not_together", "Together it can't be done.")
 
-    branch = BranchDeclaration("products.take_one", take_one, ("product_id",), together=take_all)
+    branch = BranchDeclaration("products.take_one", take_one, ("product_id",), batch=take_all)
     with Session(shop.engines["products"]) as session:
         run = run_members(session, branch, {name: {"product_id": teapot} for name in "abc"})
         added, noes = run.added, run.noes
@@ -142,7 +139,7 @@ def test_a_no_undoes_what_its_own_has_done_and_nothing_else(shop: Shop, teapot: 
 def test_one_result_for_each_or_none_at_all(shop: Shop) -> None:
     """A function that forgets somebody would lose a transaction's values: its result counts for nobody."""
     branch = BranchDeclaration("products.forget", lambda session, number: {"seen": number}, ("number",))
-    branch = replace(branch, together=lambda session, number: [{"seen": 0}])
+    branch = replace(branch, batch=lambda session, number: [{"seen": 0}])
     with Session(shop.engines["products"]) as session:
         run = run_members(session, branch, {"a": {"number": 1}, "b": {"number": 2}})
         added = run.added
@@ -154,7 +151,7 @@ def test_orders_placed_together_are_the_same_as_placed_one_by_one(shop: Shop, me
     seen = []
     with Session(shop.engines["orders"]) as session:
         for commit in (
-            lambda: place_order.commit_together(session, placed),
+            lambda: place_order.commit_batch(session, placed),
             lambda: {id: place_order.commit(session, id, values) for id, values in placed.items()},
         ):
             results = commit()
@@ -183,5 +180,5 @@ def test_only_the_users_of_these_removals_are_removed(shop: Shop, user: int) -> 
     with Session(shop.engines["users"]) as session:
         remove_user.begin(session, removal, {"user_id": user})
         remove_user.begin(session, uuid4(), {"user_id": other})
-        remove_user.commit_together(session, {removal: {"user_id": user}, stranger: {"user_id": other}})
+        remove_user.commit_batch(session, {removal: {"user_id": user}, stranger: {"user_id": other}})
         assert session.scalars(sa.text("SELECT id FROM users")).all() == [other]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from atomic_commit.coordinator.coalesce import OneForAll
+from atomic_commit.coordinator.coalesce import Coalescer
 
 
 class Work:
@@ -36,7 +36,7 @@ class Counted:
 
 
 def test_those_who_ask_while_somebody_is_at_it_need_one_more_run_for_all_of_them() -> None:
-    once, work = OneForAll(10), Work()
+    once, work = Coalescer(10), Work()
     first = threading.Thread(target=once.do, args=(work,))
     first.start()
     work.inside.wait(10)
@@ -53,14 +53,14 @@ def test_those_who_ask_while_somebody_is_at_it_need_one_more_run_for_all_of_them
 
 
 def test_whoever_asks_afterwards_is_not_spared() -> None:
-    once, runs = OneForAll(10), []
+    once, runs = Coalescer(10), []
     for number in range(3):
         once.do(lambda number=number: runs.append(number))
     assert runs == [0, 1, 2]
 
 
 def test_nobody_waits_for_longer_than_agreed() -> None:
-    once, work = OneForAll(0.05), Work()
+    once, work = Coalescer(0.05), Work()
     first = threading.Thread(target=once.do, args=(work,))
     first.start()
     work.inside.wait(10)
@@ -71,7 +71,7 @@ def test_nobody_waits_for_longer_than_agreed() -> None:
 
 
 def test_what_is_raised_goes_to_the_one_who_did_it_and_the_next_can_go_on() -> None:
-    once, runs = OneForAll(10), []
+    once, runs = Coalescer(10), []
     with pytest.raises(ZeroDivisionError):
         once.do(lambda: 1 // 0)
     once.do(lambda: runs.append(1))

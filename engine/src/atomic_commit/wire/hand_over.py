@@ -1,0 +1,53 @@
+"""What one link of an attempt's chain hands to the next, and what a participant answers to an outcome."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, NotRequired, TypedDict, cast
+
+from atomic_commit.declare import Values
+from atomic_commit.errors import Conflict
+from atomic_commit.wire.other_releases import read_members
+
+
+class HandedOn(TypedDict):
+    """What one link of the chain hands to the next, and what its AsyncResult keeps as the proof of its yes.
+
+    ``prepared``: the gids prepared so far, in order, each with the id of its database; ``members``: for each
+    transaction of the attempt (its id as text) what begin and the branches so far returned; ``dropped``: those that
+    said no while the others went on, each with its ballot's members; ``changed``: whether any branch so far was more
+    than a hold, so that nobody can be left out of what it has prepared.
+    """
+
+    prepared: dict[str, str]
+    members: dict[str, Values]
+    dropped: dict[str, dict[str, Any]]
+    changed: NotRequired[bool]
+
+
+def read_handed_on(value: object) -> HandedOn:
+    """What the link before has handed on. Raises Conflict where another release has."""
+    if isinstance(value, dict):
+        value = {"changed": bool(value.get("prepared")), **value}  # who does not say so did not know of holds
+    found = read_members(value, frozenset(HandedOn.__annotations__))
+    for name, member in found.items():
+        if not isinstance(member, bool if name == "changed" else dict):
+            raise Conflict("what was handed on was written by another release, which is being replaced")
+    return cast(HandedOn, found)
+
+
+class Answer(StrEnum):
+    """What a participant answers to an outcome."""
+
+    COMMITTED = "committed"
+    ROLLED_BACK = "rolled back"
+    #: told to commit a branch that is not there, or to roll back one that is committed: the protocol excludes both
+    IMPOSSIBLE = "impossible"
+
+
+class Answered(TypedDict):
+    """What a participant's outcome task hands to the coordinator's ``acknowledge``: its answer, and the id of the
+    database in which it holds."""
+
+    answer: str
+    database: str
