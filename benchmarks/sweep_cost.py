@@ -23,13 +23,13 @@ from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
-from celery import Celery
 from sqlalchemy.orm import Session
 
 from atomic_commit import Limits, journal
 from atomic_commit.journal import records
 from atomic_commit.journal.records import IdempotencyKey
 from atomic_commit.journal.retention import remove_old
+from celery_config import create_celery
 from users_service import create_app
 
 from .server import migrated_database
@@ -109,7 +109,8 @@ class History:
         for setting in ("max_wal_size = '8GB'", "full_page_writes = off"):  # filling is not what is measured
             self._statement(f"ALTER SYSTEM SET {setting}")
         self._statement("SELECT pg_reload_conf()")
-        celery = Celery("benchmark", broker="memory://", backend="cache+memory://", set_as_current=False)
+        celery = create_celery("users")
+        celery.conf.update(broker_url="memory://", result_backend="cache+memory://")
         # So that a row that is put off by an hour is not taken for one whose clock was moved back.
         app = create_app(url=url, celery=celery, limits=Limits(look_after=3600.0))
         self.client = app.test_client()

@@ -3,7 +3,7 @@
 Import rule of this folder: a module here may import the standard library, Flask, flask-smorest,
 marshmallow, SQLAlchemy and `atomic_commit`; `service`, which puts a whole service together, also Flask-SQLAlchemy,
 Celery, `celery_config` and `service_roles`. Never a service, and it knows no word of any service's trade.
-A service calls `http_api.service.assemble`, which calls `http_api.app.install` and registers its blueprints.
+A service calls `service_roles.assembly.assemble`, which calls `http_api.app.install` and registers its blueprints.
 
 Read in this order: `service` and `app` (how it is put together), `problems` (the one shape of every error),
 `schemas` (what a request may say), `paging`, `prefer`, `idempotency`, `distributed` and `transactions`, `health`,

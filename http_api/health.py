@@ -17,10 +17,10 @@ from concurrent.futures import Future, wait
 
 import flask
 
+from atomic_commit.postgres.readiness import NotReady
 from http_api.problems import ProblemError
 from http_api.schemas import Blueprint
 from http_api.stopping import is_stopping
-from service_roles.readiness import NotReady
 
 PATIENCE = 2.0
 OK = "ok"

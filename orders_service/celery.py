@@ -1,8 +1,8 @@
 """What Celery loads for both workers of the orders service: ``celery -A orders_service worker``."""
 
-from celery_config.worker import run_sweeper_in_outcome_workers
-from orders_service.app import create_app
+from orders_service.branches import branches
+from orders_service.cancel_order import cancel_order
+from orders_service.place_order import place_order
+from service_roles.engine import celery_of
 
-flask_app = create_app()
-celery = flask_app.extensions["celery"]
-run_sweeper_in_outcome_workers(celery, flask_app.extensions["atomic_commit"])
+celery = celery_of("orders", kinds=(place_order, cancel_order), branches=branches)

@@ -1,8 +1,6 @@
 """What Celery loads for both workers of the products service: ``celery -A products_service worker``."""
 
-from celery_config.worker import run_sweeper_in_outcome_workers
-from products_service.app import create_app
+from products_service.branches import branches
+from service_roles.engine import celery_of
 
-flask_app = create_app()
-celery = flask_app.extensions["celery"]
-run_sweeper_in_outcome_workers(celery, flask_app.extensions["atomic_commit"])
+celery = celery_of("products", branches=branches)

@@ -90,7 +90,7 @@ def worker_options(of_this_process: Installation, service: str, role: str) -> li
     """The arguments of ``celery`` for one of the service's two workers.
 
     Gossip, mingle and heartbeat are talk between workers that nothing here listens to. (What its threads are made of
-    is in ``celery_config.settings``.)
+    is in ``atomic_commit.workers.settings``.)
     """
     outcome = role == "outcome-worker"
     queue = of_this_process.outcome_queue(service) if outcome else of_this_process.branch_queue(service)

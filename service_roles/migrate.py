@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, MetaData
 
 from atomic_commit import WrongDatabase
+from atomic_commit.postgres.database import with_driver
 from atomic_commit.postgres.identity import claim, is_named
 from celery_config.installation import installation
 
@@ -58,6 +60,11 @@ def assert_migrated(engine: Engine, package: str) -> None:
         raise RuntimeError(f"database is at {current or 'nothing'}, code at {head}: run python -m {package} migrate")
 
 
+def migrated(service: str) -> Callable[[Engine], None]:
+    """``assert_migrated`` for the database of `service`."""
+    return lambda engine: assert_migrated(engine, f"{service}_service")
+
+
 def run_env(metadata: MetaData) -> None:
     """What each service's ``migrations/env.py`` does: one transaction, one migration at a time, and no long wait for a
     table that a transaction in doubt still holds."""
@@ -72,8 +79,7 @@ def run_env(metadata: MetaData) -> None:
 
 def database_url() -> str:
     """``DATABASE_URL`` with the driver named, as SQLAlchemy wants it."""
-    url = os.environ["DATABASE_URL"]
-    return url.replace("postgresql://", "postgresql+psycopg2://", 1)
+    return with_driver(os.environ["DATABASE_URL"])
 
 
 def _config(package: str) -> Config:

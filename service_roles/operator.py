@@ -31,9 +31,9 @@ from atomic_commit.journal.schema import transactions as table
 from atomic_commit.participant.in_doubt import InDoubt, in_doubt
 from atomic_commit.postgres.database import engine_options
 from atomic_commit.votes import Cause
+from atomic_commit.workers.unreadable import clear, put_aside
 from celery_config import create_celery
 from celery_config.installation import installation
-from celery_config.unreadable import clear, put_aside
 from service_roles.coordinators import said_by
 from service_roles.migrate import database_url
 from service_roles.tables import age, as_table

@@ -12,8 +12,8 @@ from atomic_commit import Installation, Limits, WrongDatabase
 from atomic_commit.postgres.clocks import OwnClock
 from atomic_commit.postgres.database import engine_options
 from atomic_commit.postgres.identity import Identity, check, is_named
-from service_roles.migrate import database_url
-from service_roles.readiness import checks, missing
+from atomic_commit.postgres.readiness import checks, missing
+from service_roles.migrate import database_url, migrated
 
 
 def at_own_database(installation: Installation, service: str, who: str) -> bool:
@@ -30,7 +30,7 @@ def at_own_database(installation: Installation, service: str, who: str) -> bool:
             if is_named(connection):
                 check(connection, installation, service)
         # A worker has no /readyz: what it would say there it says at its start.
-        asked = checks(engine, Identity(engine, installation, service), OwnClock(engine, limits))
+        asked = checks(engine, Identity(engine, installation, service), OwnClock(engine, limits), migrated(service))
         for name, words in missing(asked).items():
             print(f"{who}: not ready: {name}: {words}", file=sys.stderr)
     except WrongDatabase as error:

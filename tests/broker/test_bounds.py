@@ -5,7 +5,7 @@ from __future__ import annotations
 from redis import Redis
 
 from atomic_commit import Limits
-from celery_config.settings import KEPT_AFTER_DEADLINE
+from atomic_commit.workers.settings import KEPT_AFTER_DEADLINE
 
 from .shopkeeper import Shopkeeper
 

@@ -11,7 +11,7 @@ import pytest
 from kombu import Connection
 from redis import Redis
 
-from celery_config.unreadable import KEPT, shelf_key
+from atomic_commit.workers.unreadable import KEPT, shelf_key
 from tests.crash.malformed import Forgeries, alarms, assert_unmoved
 from tests.installation import INSTALLATION, QUEUE_NAMES
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from celery_config.remote_control import VARIABLE
+from atomic_commit.workers.remote_control import VARIABLE
 from embedded.shop import Shop
 from tests.crash.forgery import Forger
 from tests.crash.message_cases import all_cases

@@ -14,8 +14,9 @@ from flower.urls import handlers
 from kombu import Connection
 from tornado.web import url
 
+from atomic_commit.workers.queues import declared_queues
 from celery_config import create_celery
-from celery_config.queues import declared_queues
+from celery_config.manifest import SERVICES
 from tests.installation import INSTALLATION, QUEUE_NAMES
 
 from .http_calls import Answer, call
@@ -77,7 +78,7 @@ def celery(shop: Shopkeeper) -> Iterator[Celery]:
     celery.conf.update(
         broker_url=shop.shop.broker_url,
         result_backend=shop.shop.result_backend_url,
-        task_queues=declared_queues(INSTALLATION, shop.shop.broker_url),
+        task_queues=declared_queues(INSTALLATION, SERVICES, shop.shop.broker_url),
     )
     yield celery
     celery.close()

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
-from celery_config.remote_control import VARIABLE
+from atomic_commit.workers.remote_control import VARIABLE
 from embedded.shop import Shop
 from tests.broker.shopkeeper import Shopkeeper
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -22,8 +22,9 @@ from kombu import Connection, Consumer, Exchange, Producer, Queue
 from kombu.message import Message
 
 from atomic_commit.names import Gid
+from atomic_commit.workers.queues import declared_queues
 from celery_config import create_celery
-from celery_config.queues import declared_queues
+from celery_config.manifest import SERVICES
 from tests.broker.waiting import wait_until
 from tests.installation import INSTALLATION, QUEUE_NAMES
 
@@ -209,7 +210,7 @@ class Post:
     def _run(self) -> None:
         try:
             with Connection(self._url) as connection:
-                queues = [queue for queue in declared_queues(INSTALLATION, self._url) if queue.name in QUEUE_NAMES]
+                queues = declared_queues(INSTALLATION, SERVICES, self._url)
                 with Consumer(connection, queues, on_message=self._carry):
                     while not self._end.is_set():
                         try:
@@ -269,8 +270,8 @@ class Post:
         return {queue["name"] for queue in answers[0][worker]} if answers else set()
 
     def _kind_of_queue(self) -> dict[str, Any]:
-        arguments: Sequence[Any] = [queue.queue_arguments for queue in declared_queues(INSTALLATION, self._url)]
-        return {"queue_arguments": arguments[0]} if arguments[0] else {}
+        arguments = declared_queues(INSTALLATION, SERVICES, self._url)[0].queue_arguments
+        return {"queue_arguments": arguments} if arguments else {}
 
     def _waiting(self, name: str) -> int:
         """How many letters wait in a queue."""

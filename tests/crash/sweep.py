@@ -20,7 +20,8 @@ from atomic_commit.coordinator.known_databases import KnownDatabases
 from atomic_commit.journal import records
 from atomic_commit.journal.records import attempt_of
 from atomic_commit.wire.messages import Messages
-from celery_config.settings import settings
+from atomic_commit.workers.settings import settings
+from celery_config.manifest import SERVICES
 from embedded.shop import Shop
 from tests.broker.http_calls import Answer
 from tests.broker.shopkeeper import ASYNC, Shopkeeper
@@ -103,7 +104,9 @@ class Sweep:
         """Send the chain a second time at once, and every outcome a second time once there is a decision."""
         service = "users" if scene.injection.kind == "remove_user" else "orders"
         celery = Celery(service, set_as_current=False)
-        celery.conf.update(settings(INSTALLATION, service, self.shop.broker_url, self.shop.result_backend_url))
+        celery.conf.update(
+            settings(INSTALLATION, service, SERVICES, self.shop.broker_url, self.shop.result_backend_url)
+        )
         engine = create_engine(self.shop.admin_url(service).replace("postgresql:", "postgresql+psycopg2:", 1))
         messages = Messages(celery, INSTALLATION, service, Limits().message_lifetime, KnownDatabases(engine).of)
         try:

@@ -11,13 +11,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery import Celery
 from celery.signals import task_revoked, worker_ready, worker_shutting_down
 from eager_shop import Shop
 
 from atomic_commit import Limits
 from atomic_commit.postgres import clocks
-from celery_config import expired
-from celery_config import worker as celery_worker
+from atomic_commit.workers import at_work, expired
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
@@ -80,27 +80,30 @@ def test_a_worker_whose_clock_is_days_off_says_so_at_its_start_and_does_not_coun
     shop: Shop, our_clock_is_ahead_by: SetClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     is_well: list[Callable[[], bool]] = []
-    monkeypatch.setattr(celery_worker, "beat_while_consuming", lambda celery, asked: is_well.append(asked))
-    monkeypatch.setattr(celery_worker, "connect_worker_failpoints", lambda: None)
-    monkeypatch.setattr(celery_worker, "tell_of_the_expired", lambda: None)
+    monkeypatch.setattr(at_work, "beat_while_consuming", lambda celery, asked: is_well.append(asked))
+    monkeypatch.setattr(at_work, "connect_worker_failpoints", lambda: None)
+    monkeypatch.setattr(at_work, "tell_of_the_expired", lambda: None)
     atomic = shop.atomic("products")
     our_clock_is_ahead_by(20 * DAY + MINUTE)
     with nobody_else_hears(worker_ready), nobody_else_hears(worker_shutting_down):
-        celery_worker.run_sweeper_in_outcome_workers(shop.celery, atomic)
+        at_work.run_in_workers(shop.celery, atomic)
         assert is_well[0](), "nothing is known yet"
-        worker_ready.send(_BranchWorker)
+        worker_ready.send(_BranchWorker(shop.celery))
         try:
             _wait_until(lambda: "20 d ahead of its database's" in caplog.text)
             assert not is_well[0]()
         finally:
-            worker_shutting_down.send(_BranchWorker)
+            worker_shutting_down.send("a branch worker")
     our_clock_is_ahead_by(0)
     atomic.clock.look()
     assert is_well[0](), "it takes tasks again"
 
 
 class _BranchWorker:
-    app = SimpleNamespace(amqp=SimpleNamespace(queues=SimpleNamespace(consume_from={})))
+    """It reads no queue of outcomes."""
+
+    def __init__(self, celery: Celery) -> None:
+        self.app = celery
 
 
 @contextmanager

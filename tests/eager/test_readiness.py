@@ -19,10 +19,11 @@ from atomic_commit.postgres import clocks
 from atomic_commit.postgres.clocks import OwnClock
 from atomic_commit.postgres.database import engine_options
 from atomic_commit.postgres.identity import Identity
+from atomic_commit.postgres.readiness import checks, missing
 from celery_config.installation import VARIABLE
 from embedded.postgres import Postgres
 from service_roles.main import main
-from service_roles.readiness import checks, missing
+from service_roles.migrate import migrated
 from tests.installation import INSTALLATION
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -37,7 +38,9 @@ def asked(url: str, *, options: str = "", installation: Installation = INSTALLAT
     given["connect_args"]["options"] += f" {options}"
     engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg2:"), **given)
     try:
-        yield missing(checks(engine, Identity(engine, installation, "users"), OwnClock(engine, LIMITS)))
+        yield missing(
+            checks(engine, Identity(engine, installation, "users"), OwnClock(engine, LIMITS), migrated("users"))
+        )
     finally:
         engine.dispose()
 
@@ -178,5 +181,5 @@ def test_a_worker_says_at_its_start_what_is_missing(
 def test_the_documents_table_has_every_check() -> None:
     told = re.findall(r"^\| `(\w+)` \|", OPERATIONS.read_text(), flags=re.M)
     engine = sa.create_engine("postgresql+psycopg2://")
-    known = checks(engine, Identity(engine, INSTALLATION, "users"), OwnClock(engine, LIMITS))
+    known = checks(engine, Identity(engine, INSTALLATION, "users"), OwnClock(engine, LIMITS), migrated("users"))
     assert [name for name in known if name not in told] == []

@@ -16,7 +16,7 @@ from celery.contrib.testing.worker import start_worker
 from celery.signals import setup_logging
 from eager_shop import LIMITS, Shop, message
 
-from atomic_commit import Fenced, Limits
+from atomic_commit import Fenced, Limits, configure
 from atomic_commit.journal.records import attempt_of
 from atomic_commit.journal.retention import remove_old
 from atomic_commit.wire.hand_over import Answer
@@ -210,9 +210,16 @@ def logging_as_it_is() -> Iterator[None]:
 
 def test_a_worker_does_not_take_up_a_message_whose_end_has_come(shop: Shop, user: int) -> None:
     """A real worker, and a message that waited too long in its queue before one that did not."""
-    celery = Celery("one-worker", broker="memory://", backend="cache+memory://", set_as_current=False)
+    celery = configure(
+        Celery("one-worker", set_as_current=False),
+        installation=INSTALLATION,
+        service="orders",
+        services=SERVICES,
+        broker_url="memory://",
+        result_backend_url="cache+memory://",
+    )
     url = shop.engines["orders"].url.render_as_string(hide_password=False)
-    create_orders(url=url, celery=celery, limits=LIMITS)
+    app = create_orders(url=url, celery=celery, limits=LIMITS)
     messages = Messages(celery, INSTALLATION, "users", LIMITS.message_lifetime, lambda service: None)
     late = shop.begin("users", "remove_user", user_id=user)
     fresh = shop.begin("users", "remove_user", user_id=shop.add_user("Grace"))
@@ -226,6 +233,7 @@ def test_a_worker_does_not_take_up_a_message_whose_end_has_come(shop: Shop, user
         give_up_at = time.monotonic() + 30
         while not shop.prepared() and time.monotonic() < give_up_at:
             time.sleep(0.05)
+    app.extensions["atomic_commit"].clock.stop()  # nobody has told this worker to end
     assert shop.prepared() == [str(shop.gids(fresh)[0])]
     assert messages.status_of(str(shop.gids(late)[0])) == "REVOKED"
     shop.recover()

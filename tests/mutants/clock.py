@@ -9,7 +9,7 @@ _CLOCKS = "eager/test_clocks.py::"
 CLOCK = (
     Mutant(
         "a clock that is days off is not ready",
-        "service_roles/readiness.py",
+        "engine/src/atomic_commit/postgres/readiness.py",
         "        if unfit := own_clock.look():\n            raise NotReady(unfit)\n",
         "        own_clock.look()\n",
         _CLOCKS + "test_a_clock_that_is_days_off_is_said_where_readiness_is_asked",
@@ -37,21 +37,21 @@ CLOCK = (
     ),
     Mutant(
         "a worker looks at its clock when it starts",
-        "celery_config/worker.py",
+        "engine/src/atomic_commit/workers/at_work.py",
         "        atomic.clock.start()\n",
         "",
         _CLOCKS + "test_a_worker_whose_clock_is_days_off_says_so_at_its_start_and_does_not_count_as_well",
     ),
     Mutant(
         "a worker whose clock is days off is not well",
-        "celery_config/worker.py",
+        "engine/src/atomic_commit/workers/at_work.py",
         "atomic.sweeper.is_well() and atomic.clock.is_well()",
         "atomic.sweeper.is_well()",
         _CLOCKS + "test_a_worker_whose_clock_is_days_off_says_so_at_its_start_and_does_not_count_as_well",
     ),
     Mutant(
         "messages that are dropped as expired are spoken of",
-        "celery_config/expired.py",
+        "engine/src/atomic_commit/workers/expired.py",
         "        if expired:\n",
         "        if False:\n",
         _CLOCKS + "test_who_drops_messages_as_expired_says_so_once_a_minute",

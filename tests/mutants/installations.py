@@ -86,9 +86,9 @@ INSTALLATIONS = (
     ),
     Mutant(
         "an installation has no name unless it is given one",
-        "celery_config/installation.py",
-        "    if not name:\n        raise ValueError(",
-        '    name = name or "main"\n    if not name:\n        raise ValueError(',
+        "engine/src/atomic_commit/names.py",
+        "        if not name:\n            raise ValueError(",
+        '        name = name or "main"\n        if not name:\n            raise ValueError(',
         _INSTALLATIONS + "test_a_process_whose_installation_is_not_named_says_what_to_set",
     ),
     Mutant(
@@ -100,7 +100,7 @@ INSTALLATIONS = (
     ),
     Mutant(
         "remote control carries the installation",
-        "celery_config/settings.py",
+        "engine/src/atomic_commit/workers/settings.py",
         '"control_exchange": f"{installation}.control",',
         '"control_exchange": "celery",',
         "broker/test_two_installations.py::test_two_installations_on_one_broker_do_not_meet[redis]",

@@ -174,7 +174,7 @@ TROUBLE = (
     ),
     Mutant(
         "routed by queue alone: no binding is lost with a FLUSHALL",
-        "celery_config/queues.py",
+        "engine/src/atomic_commit/workers/queues.py",
         'type="direct"',
         'type="topic"',
         "broker/test_lost_messages.py::test_requests_in_a_row_with_everything_lost_between_them_are_all_done[redis]",
@@ -266,7 +266,7 @@ TROUBLE = (
     # ---- servers that hang
     Mutant(
         "a broker that hangs: its sockets have a time limit",
-        "celery_config/settings.py",
+        "engine/src/atomic_commit/workers/settings.py",
         '        "socket_timeout": 2.0,\n',
         "",
         "broker/test_outages.py::test_what_is_asked_while_the_broker_hangs_is_accepted_in_bounded_time[redis]",

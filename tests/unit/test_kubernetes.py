@@ -38,14 +38,14 @@ from tornado.options import options as flower_options
 from atomic_commit.limits import Limits
 from atomic_commit.names import Installation
 from atomic_commit.postgres.database import engine_options
+from atomic_commit.workers.queues import queue_names
+from atomic_commit.workers.settings import settings
 from celery_config.manifest import PORTS, SERVICES
-from celery_config.queues import queue_names
-from celery_config.settings import settings
 from embedded.services import ROLES
 from http_api import gunicorn_conf
 from http_api.admission import served_at_once
 from http_api.health import health_blueprint
-from http_api.service import _POOL_SIZE
+from service_roles.engine import POOL_SIZE
 from service_roles.main import main
 
 OWN = BASE / "service"
@@ -274,7 +274,7 @@ def test_an_api_is_given_the_time_that_its_last_requests_may_take() -> None:
 @each_worker
 def test_a_worker_is_given_the_time_to_finish_what_it_runs(role: str) -> None:
     statement = 5 * Limits().lock_timeout  # engine_options: the longest that a statement may take
-    stops = settings(KUBERNETES, "users", "redis://", "redis://")["worker_soft_shutdown_timeout"]
+    stops = settings(KUBERNETES, "users", SERVICES, "redis://", "redis://")["worker_soft_shutdown_timeout"]
     assert pod_of(the("Deployment", role, OWN))["spec"]["terminationGracePeriodSeconds"] > statement + stops
 
 
@@ -367,7 +367,7 @@ def test_every_queue_scales_the_workers_that_read_it(component: str) -> None:
         else:
             continue
         found[queue] = scaler["spec"]["scaleTargetRef"]["name"]
-    assert set(found) == set(queue_names(KUBERNETES))
+    assert set(found) == set(queue_names(KUBERNETES, SERVICES))
     for queue, name in found.items():
         service, _, outcome = queue.removeprefix(f"{KUBERNETES}.").partition(".")
         assert name == (f"{service}-outcome-worker" if outcome else f"{service}-worker")
@@ -388,7 +388,7 @@ def most_replicas(service: str) -> dict[str, int]:
 
 @each_service
 def test_a_database_has_connections_for_the_most_replicas_and_as_many_prepared_slots(service: str) -> None:
-    pool = engine_options(Limits(), _POOL_SIZE)
+    pool = engine_options(Limits(), POOL_SIZE)
     a_process = pool["pool_size"] + pool["max_overflow"]
     web = int(variables(BASE / "settings.env")["WEB_WORKERS"])
     # One more of each role while it is replaced (maxSurge).

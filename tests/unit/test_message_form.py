@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from celery import chain
 
+from atomic_commit.workers.message_form import Malformed, assert_envelope, assert_instruction, assert_task
 from celery_config import create_celery
-from celery_config.message_form import Malformed, assert_envelope, assert_instruction, assert_task
 from tests.installation import INSTALLATION
 
 TASK = INSTALLATION.task("users", "acknowledge")

@@ -7,9 +7,9 @@ from uuid import UUID
 import pytest
 
 from atomic_commit.names import GID_LIMIT, NAME_LIMIT, Gid, Installation, service_of
+from atomic_commit.workers.queues import declared_queues, queue_names
 from celery_config.installation import installation
 from celery_config.manifest import SERVICES
-from celery_config.queues import declared_queues, queue_names
 
 ID = UUID("12345678-1234-4234-8234-123456789abc")
 SHOP = Installation("shop", "main")
@@ -153,11 +153,13 @@ def test_a_protocol_task_is_named_by_service_and_verb() -> None:
 
 
 def test_every_queue_is_declared_once_and_routed_by_its_own_name() -> None:
-    queues = declared_queues(SHOP, "redis://127.0.0.1/0")
-    assert sorted(queue.name for queue in queues) == sorted(queue_names(SHOP))
-    assert len(queue_names(SHOP)) == len(set(queue_names(SHOP))) == 2 * len(SERVICES)
+    queues = declared_queues(SHOP, SERVICES, "redis://127.0.0.1/0")
+    assert sorted(queue.name for queue in queues) == sorted(queue_names(SHOP, SERVICES))
+    assert len(queue_names(SHOP, SERVICES)) == len(set(queue_names(SHOP, SERVICES))) == 2 * len(SERVICES)
     assert all(queue.routing_key == queue.name for queue in queues)
 
 
 def test_on_rabbitmq_the_queues_are_replicated_ones() -> None:
-    assert all(q.queue_arguments == {"x-queue-type": "quorum"} for q in declared_queues(SHOP, "amqp://127.0.0.1"))
+    assert all(
+        q.queue_arguments == {"x-queue-type": "quorum"} for q in declared_queues(SHOP, SERVICES, "amqp://127.0.0.1")
+    )

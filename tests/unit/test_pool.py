@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from celery.concurrency import get_implementation
 
+from atomic_commit.workers.pool import AnsweringTaskPool
 from celery_config import create_celery
-from celery_config.pool import AnsweringTaskPool
 
 
 @pytest.fixture

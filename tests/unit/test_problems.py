@@ -19,6 +19,7 @@ import sqlalchemy.exc
 from marshmallow import fields
 from werkzeug.exceptions import HTTPException
 
+from atomic_commit.postgres.readiness import NotReady
 from http_api.app import MAX_BODY, install
 from http_api.problems import PROBLEM_TYPES, ProblemError
 from http_api.schemas import (
@@ -33,7 +34,6 @@ from http_api.schemas import (
     Timestamp,
     rfc3339,
 )
-from service_roles.readiness import NotReady
 
 
 class Verse(StrictSchema):

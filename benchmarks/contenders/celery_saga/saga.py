@@ -11,16 +11,17 @@ from celery_saga import Saga, StepResponse, set_default_backend
 from celery_saga.backends import RedisSagaBackend
 from sqlalchemy.orm import Session
 
-import celery_config.worker  # noqa: F401  (its logging: a line a task)
+import atomic_commit.workers.at_work  # noqa: F401  (its logging: a line a task)
+from atomic_commit.workers.settings import settings
 from benchmarks.contenders import business
 from benchmarks.contenders.databases import session
 from benchmarks.installation import BENCHMARK
-from celery_config.settings import settings
+from celery_config.manifest import SERVICES
 
 QUEUE = BENCHMARK.branch_queue("users")  # one for all steps: its own name for it would be declared nowhere
 
 celery = Celery("saga")  # the current app: the library's tasks are shared tasks
-celery.conf.update(settings(BENCHMARK, "users", os.environ["BROKER_URL"], os.environ["RESULT_BACKEND_URL"]))
+celery.conf.update(settings(BENCHMARK, "users", SERVICES, os.environ["BROKER_URL"], os.environ["RESULT_BACKEND_URL"]))
 celery.conf.task_default_queue = QUEUE
 celery.set_default()
 set_default_backend(RedisSagaBackend(url=os.environ["RESULT_BACKEND_URL"]))

@@ -7,18 +7,19 @@ from typing import Any
 
 from celery import Celery
 
-import celery_config.worker  # noqa: F401  (its logging: a line a task)
+import atomic_commit.workers.at_work  # noqa: F401  (its logging: a line a task)
+from atomic_commit.workers.settings import settings
 from benchmarks.contenders import business
 from benchmarks.contenders.databases import session
 from benchmarks.installation import BENCHMARK
-from celery_config.settings import settings
+from celery_config.manifest import SERVICES
 
 #: Longer than anything takes here.
 WAIT = 60.0
 
 # The shop's settings; of Celery's events and results too. The app is shared: only the names of the queues differ.
 celery = Celery("nested_wait", set_as_current=False)
-celery.conf.update(settings(BENCHMARK, "users", os.environ["BROKER_URL"], os.environ["RESULT_BACKEND_URL"]))
+celery.conf.update(settings(BENCHMARK, "users", SERVICES, os.environ["BROKER_URL"], os.environ["RESULT_BACKEND_URL"]))
 
 
 @celery.task(name="nested.remove_user", queue=BENCHMARK.branch_queue("users"))

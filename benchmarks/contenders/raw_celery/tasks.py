@@ -7,9 +7,10 @@ import os
 from celery import Celery, chain
 from celery.canvas import Signature
 
-import celery_config.worker  # noqa: F401  (its logging: a line a task)
+import atomic_commit.workers.at_work  # noqa: F401  (its logging: a line a task)
+from atomic_commit.workers.settings import settings
 from benchmarks.installation import BENCHMARK
-from celery_config.settings import settings
+from celery_config.manifest import SERVICES
 
 #: The messages of one removal: two branches, decide, an outcome and its answer for each branch.
 QUEUES = (
@@ -20,7 +21,7 @@ QUEUES = (
 _KEEP_RESULTS = 3
 
 celery = Celery("raw_celery", set_as_current=False)
-celery.conf.update(settings(BENCHMARK, "users", os.environ["BROKER_URL"], os.environ["RESULT_BACKEND_URL"]))
+celery.conf.update(settings(BENCHMARK, "users", SERVICES, os.environ["BROKER_URL"], os.environ["RESULT_BACKEND_URL"]))
 
 
 @celery.task(name="raw.nothing")

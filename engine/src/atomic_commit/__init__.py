@@ -42,6 +42,8 @@ from atomic_commit.errors import (
 from atomic_commit.journal.records import IdempotencyKey, State, TransactionRecord
 from atomic_commit.limits import Limits
 from atomic_commit.names import Installation
+from atomic_commit.postgres.database import create_engine
+from atomic_commit.workers.settings import configure
 
 __all__ = [
     "AtomicCommit",
@@ -63,5 +65,7 @@ __all__ = [
     "TransactionRecord",
     "Values",
     "WrongDatabase",
+    "configure",
+    "create_engine",
     "only_answer",
 ]

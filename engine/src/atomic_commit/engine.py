@@ -36,6 +36,7 @@ from atomic_commit.wire.other_releases import (
     read_number,
     reading_any_release,
 )
+from atomic_commit.workers.at_work import run_in_workers
 
 #: Seconds that a client of a committed transaction is held so that it reads its own writes in every service.
 _READ_YOUR_WRITES = 1.0
@@ -50,10 +51,14 @@ _SHORT = 120
 class AtomicCommit:
     """What a service holds in its hand: it coordinates `kinds` and takes part with `branches`.
 
-    `celery` is the service's Celery app (in tests one app may serve several services); `engine` its database;
+    `celery` is the service's Celery app, made fit by ``configure`` (in tests one eager app may serve several services);
+    `engine` its database, from ``create_engine``;
     `installation` is the same in all services that work together, and in nobody else. `coordinators`: the services that
     may have this one take part in their transactions; they are told when it is back after it was away. `lock_order`:
-    the one global order of services in which transactions lock rows. Raises ValueError for a kind that does not follow.
+    the one global order of services in which transactions lock rows. Raises ValueError for a kind that does not follow,
+    for a Celery app that is not configured, and for a database driver other than psycopg2.
+
+    Nothing is started here. A worker of `celery` starts by itself what it needs: recovery, a look at its clock.
     """
 
     def __init__(
@@ -72,6 +77,9 @@ class AtomicCommit:
         kinds = tuple(kinds)
         if lock_order is not None:
             check_lock_order(kinds, lock_order)
+        if engine.driver != "psycopg2":
+            raise ValueError(f"the driver is {engine.driver}: make the engine with atomic_commit.create_engine(url)")
+        _assert_configured(celery, installation, service)
         limits = limits or Limits.from_environment()
         self.service, self.installation, self._reads = service, installation, autocommit(engine)
         self.identity, databases = Identity(engine, installation, service), KnownDatabases(engine)
@@ -85,6 +93,7 @@ class AtomicCommit:
         self._coordinators = tuple(coordinators)
         self._register_participant(celery, branches or Branches(service))
         self._register_coordinator(celery)
+        run_in_workers(celery, self)
 
     # ---- what a service's HTTP face calls
 
@@ -193,3 +202,14 @@ class AtomicCommit:
 
     def _answered(self, answer: Answer) -> Answered:
         return {"answer": str(answer), "database": self.identity.database()}
+
+
+def _assert_configured(celery: Celery, installation: Installation, service: str) -> None:
+    if celery.conf.task_always_eager:
+        return
+    queues = {queue.name for queue in celery.conf.task_queues or ()}
+    if installation.outcome_queue(service) not in queues:
+        raise ValueError(
+            f"the Celery app {celery.main!r} has no queues for {service!r} of the installation {installation}:"
+            " call atomic_commit.configure(celery, …) first, with the same names"
+        )

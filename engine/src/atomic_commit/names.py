@@ -7,12 +7,16 @@ server) carries the installation, so that two of them can share it and never mee
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
 #: PostgreSQL refuses a longer global identifier (manual page PREPARE TRANSACTION: "less than 200 bytes long").
 GID_LIMIT = 199
+#: The variable that names the installation.
+INSTALLATION_VARIABLE = "ATOMIC_INSTALLATION"
 #: Characters of an application's and of an installation's name.
 NAME_LIMIT = 32
 
@@ -38,6 +42,31 @@ class Installation:
                     f"{what} {name!r}: a lower-case letter, then lower-case letters, digits, '_' and '-';"
                     f" at most {NAME_LIMIT} characters"
                 )
+
+    @classmethod
+    def from_environment(cls, application: str, environment: Mapping[str, str] = os.environ) -> Installation:
+        """The installation of `application` that ``ATOMIC_INSTALLATION`` names. Raises ValueError where it is not set,
+        or is no such name.
+
+        There is no default: two installations that share a broker by mistake would then share their names as well.
+        """
+        name = environment.get(INSTALLATION_VARIABLE)
+        if not name:
+            raise ValueError(
+                f"{INSTALLATION_VARIABLE} is not set: give this installation of the {application} a name that no other"
+                " one on the same broker or database server has, the same for all its processes; for example"
+                f" {INSTALLATION_VARIABLE}=main"
+            )
+        try:
+            return cls(application, name)
+        except ValueError as error:
+            raise ValueError(f"{INSTALLATION_VARIABLE}: {error}") from None
+
+    @classmethod
+    def parse(cls, text: str) -> Installation:
+        """The installation that `text` spells. Raises ValueError for a text that isn't one."""
+        application, _, name = text.partition(".")
+        return cls(application, name)
 
     def __str__(self) -> str:
         return f"{self.application}.{self.name}"
@@ -103,8 +132,7 @@ class Gid:
         """The identifier that `text` spells. Raises ValueError for a text that isn't one of ours."""
         try:
             installation, kind, transaction, attempt, branch = text.split(":")
-            application, name = installation.split(".")
-            gid = cls(Installation(application, name), kind, UUID(transaction), int(attempt), branch)
+            gid = cls(Installation.parse(installation), kind, UUID(transaction), int(attempt), branch)
         except ValueError as error:
             raise ValueError(
                 f"{text!r} is not <application>.<installation>:<service>.<kind>:<transaction id>:<attempt>:<branch>"

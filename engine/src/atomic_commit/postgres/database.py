@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
+import sqlalchemy
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.event import contains, listen
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
@@ -20,6 +21,7 @@ from atomic_commit.errors import Conflict, Defect, Lost, is_conflict, is_defect,
 from atomic_commit.limits import Limits
 from atomic_commit.postgres.client_timeouts import bound_waits
 
+_DRIVER = "postgresql+psycopg2"
 #: Seconds.
 _CONNECT_WITHIN = 3
 _FLUSH_COMMITS = (
@@ -71,6 +73,24 @@ def engine_options(limits: Limits, pool_size: int) -> dict[str, Any]:
             "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
         },
     }
+
+
+def create_engine(url: str, pool_size: int = 10, limits: Limits | None = None) -> Engine:
+    """SQLAlchemy's engine for the database at `url`, with everything that the protocol relies on (``engine_options``).
+
+    The driver is psycopg2: ``postgresql://`` means it here, whatever it means to SQLAlchemy. Raises ValueError for
+    another driver. `pool_size`: connections that this process opens as it needs them, and keeps.
+    """
+    options = engine_options(limits or Limits.from_environment(), pool_size)
+    return sqlalchemy.create_engine(with_driver(url), **options)
+
+
+def with_driver(url: str) -> str:
+    """`url` with the driver named, as SQLAlchemy wants it. Raises ValueError for another than psycopg2."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in ("postgresql", "postgres", _DRIVER):
+        raise ValueError(f"a database URL begins with postgresql:// (the driver is psycopg2), not with {scheme!r}")
+    return f"{_DRIVER}://{rest}"
 
 
 def flush_commits(connection: Any, record: ConnectionPoolEntry) -> None:

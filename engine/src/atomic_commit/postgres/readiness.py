@@ -10,10 +10,9 @@ from collections.abc import Callable
 
 from sqlalchemy import Engine, text
 
-from atomic_commit import WrongDatabase
+from atomic_commit.errors import WrongDatabase
 from atomic_commit.postgres.clocks import OwnClock
 from atomic_commit.postgres.identity import Identity
-from service_roles.migrate import assert_migrated
 
 #: The settings by which the protocol's waits end; 0 would be for ever.
 _LIMITS = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
@@ -32,8 +31,11 @@ class NotReady(Exception):
 Checks = dict[str, Callable[[], None]]
 
 
-def checks(engine: Engine, identity: Identity, own_clock: OwnClock) -> Checks:
-    """Name → check, for the service that `identity` names on its database (`engine`)."""
+def checks(
+    engine: Engine, identity: Identity, own_clock: OwnClock, assert_migrated: Callable[[Engine], None]
+) -> Checks:
+    """Name → check, for the service that `identity` names on its database (`engine`). `assert_migrated` raises
+    RuntimeError, saying what to do, where the database is not at the version that the code expects."""
 
     def shown(setting: str) -> str:
         with engine.connect() as connection:
@@ -45,7 +47,7 @@ def checks(engine: Engine, identity: Identity, own_clock: OwnClock) -> Checks:
 
     def migrated() -> None:
         try:
-            assert_migrated(engine, f"{identity.service}_service")
+            assert_migrated(engine)
         except RuntimeError as error:
             raise NotReady(str(error)) from error
 

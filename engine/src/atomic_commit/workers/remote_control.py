@@ -13,9 +13,9 @@ from typing import Any
 from celery.utils.log import get_logger
 from kombu import pidbox
 
-from celery_config.message_form import Malformed, assert_instruction
-from celery_config.seldom import Seldom
-from celery_config.unreadable import Shelf
+from atomic_commit.workers.message_form import Malformed, assert_instruction
+from atomic_commit.workers.seldom import Seldom
+from atomic_commit.workers.unreadable import Shelf
 
 log = get_logger(__name__)
 

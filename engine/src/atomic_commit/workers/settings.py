@@ -7,11 +7,14 @@ and no wait without an end.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
-from atomic_commit import Limits
+from celery import Celery
+
+from atomic_commit.limits import Limits
 from atomic_commit.names import Installation
-from celery_config.queues import declared_queues
+from atomic_commit.workers.queues import declared_queues
 
 #: Seconds after which Redis gives a message that was taken and not acknowledged to somebody else. Longer than any
 #: branch may take (statements are bounded by statement_timeout), short enough that a killed worker's messages come
@@ -22,19 +25,48 @@ VISIBILITY_TIMEOUT = 60
 KEPT_AFTER_DEADLINE = 300.0
 
 
-def settings(installation: Installation, service: str, broker_url: str, result_backend_url: str) -> dict[str, Any]:
+def configure(
+    celery: Celery,
+    *,
+    installation: Installation,
+    service: str,
+    services: Sequence[str],
+    broker_url: str,
+    result_backend_url: str,
+    limits: Limits | None = None,
+) -> Celery:
+    """Make `celery` fit to carry the transactions of `service`: delivery, queues, threads, reading. Returns it.
+
+    `services`: all that work together in this installation. `limits` default to what the
+    environment says, and are those that ``AtomicCommit`` is given. Whatever else the app is for stays possible:
+    `celery.conf` may be changed afterwards, where the reasons given here allow it.
+    """
+    celery.conf.update(settings(installation, service, services, broker_url, result_backend_url, limits))
+    return celery
+
+
+def settings(
+    installation: Installation,
+    service: str,
+    services: Sequence[str],
+    broker_url: str,
+    result_backend_url: str,
+    limits: Limits | None = None,
+) -> dict[str, Any]:
     """Celery's configuration for one service."""
+    limits = limits or Limits.from_environment()
     return {
+        "atomic_installation": str(installation),  # ours: what a worker goes by
         "broker_url": broker_url,
         "result_backend": result_backend_url,
-        "task_queues": declared_queues(installation, broker_url),
+        "task_queues": declared_queues(installation, services, broker_url),
         "task_default_queue": installation.branch_queue(service),
         **_SERIALIZATION,
         **_DELIVERY,
         **_RESULTS,
         # A result is evidence for as long as its transaction is undecided. What people look at later stands in the
         # journal and in Flower; a day's results would need more memory than all else in that server.
-        "result_expires": Limits.from_environment().deadline + KEPT_AFTER_DEADLINE,
+        "result_expires": limits.deadline + KEPT_AFTER_DEADLINE,
         **_WORKER,
         **_apart_from_strangers(installation),
         "broker_transport_options": _transport_options(installation, service, broker_url),
@@ -100,9 +132,9 @@ _RESULTS = {
 _WORKER = {
     # Threads, not processes: the work waits for the database, and a thread that waits costs no memory. Ours, because
     # Celery's own lose their places to results that can't be stored.
-    "worker_pool": "celery_config.pool:AnsweringTaskPool",
+    "worker_pool": "atomic_commit.workers.pool:AnsweringTaskPool",
     # Ours puts aside what it can't read; Celery's would end, or start again.
-    "worker_consumer": "celery_config.consumer:ReadingConsumer",
+    "worker_consumer": "atomic_commit.workers.consumer:ReadingConsumer",
     # A limit that remote control sets would keep committed branches prepared. (It refuses, too: remote_control.py.)
     "worker_disable_rate_limits": True,
     # One waiting message for each slot: what a worker holds back, another can't take.

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 from celery.signals import after_setup_logger, worker_ready, worker_shutting_down
 
-from atomic_commit import AtomicCommit
 from atomic_commit.testing.failpoints import connect_worker_failpoints
-from celery_config.expired import tell_of_the_expired
-from celery_config.heartbeat import beat_while_consuming
+from atomic_commit.workers.expired import tell_of_the_expired
+from atomic_commit.workers.heartbeat import beat_while_consuming
+
+if TYPE_CHECKING:
+    from atomic_commit.engine import AtomicCommit
 
 
-def run_sweeper_in_outcome_workers(celery: Celery, atomic: AtomicCommit) -> None:
-    """Start recovery in every worker of `celery` that reads the service's outcome queue, and end it with the worker."""
-    connect_worker_failpoints()
-    tell_of_the_expired()
+def run_in_workers(celery: Celery, atomic: AtomicCommit) -> None:
+    """From now on every worker of `celery` compares its clock with the database's and gives signs of life, and one that
+    reads the service's outcome queue runs recovery. Other processes that have the app, such as an API, run nothing."""
     beat_while_consuming(celery, lambda: atomic.sweeper.is_well() and atomic.clock.is_well())
 
     @worker_ready.connect(weak=False)
     def start(sender: Any, **_: Any) -> None:
+        if sender.app is not celery:
+            return
+        connect_worker_failpoints()
+        tell_of_the_expired()
         atomic.clock.start()
-        if atomic.installation.outcome_queue(atomic.service) in sender.app.amqp.queues.consume_from:
+        if atomic.installation.outcome_queue(atomic.service) in celery.amqp.queues.consume_from:
             atomic.sweeper.start()
 
     @worker_shutting_down.connect(weak=False)

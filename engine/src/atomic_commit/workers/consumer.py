@@ -15,10 +15,10 @@ from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer
 from kombu.transport import redis
 
-from celery_config.installation import installation
-from celery_config.message_form import Malformed, assert_envelope, assert_task
-from celery_config.remote_control import node_class
-from celery_config.unreadable import Shelf
+from atomic_commit.names import Installation
+from atomic_commit.workers.message_form import Malformed, assert_envelope, assert_task
+from atomic_commit.workers.remote_control import node_class
+from atomic_commit.workers.unreadable import Shelf
 
 _log = get_logger(__name__)
 
@@ -27,7 +27,7 @@ class ReadingConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
     """Celery's consumer, which puts aside what it can't read."""
 
     def __init__(self, *given: Any, app: Any, hostname: str, **named: Any) -> None:
-        self.shelf = Shelf(app, installation(), hostname)
+        self.shelf = Shelf(app, Installation.parse(app.conf.atomic_installation), hostname)
         app.control.mailbox.node_cls = node_class(self.shelf)
         super().__init__(*given, app=app, hostname=hostname, **named)
 

@@ -1,4 +1,4 @@
-"""Every queue of the application, declared once.
+"""Every queue of an application, declared once.
 
 Two a service: ``shop.main.<service>`` for branches, ``shop.main.<service>.outcome`` for decide, commit, rollback and
 acknowledge, each read by a worker process of its own. (``main`` is the installation: others may share the broker.)
@@ -8,23 +8,24 @@ and after a FLUSHALL it would drop what is published to them without a word.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from kombu import Exchange, Queue
 
 from atomic_commit.names import Installation
-from celery_config.manifest import SERVICES
 
 
-def queue_names(installation: Installation) -> tuple[str, ...]:
-    """Every queue that an installation of the shop reads."""
+def queue_names(installation: Installation, services: Iterable[str]) -> tuple[str, ...]:
+    """Every queue that these services of an installation read."""
     return tuple(
-        queue(service) for service in SERVICES for queue in (installation.branch_queue, installation.outcome_queue)
+        queue(service) for service in services for queue in (installation.branch_queue, installation.outcome_queue)
     )
 
 
-def declared_queues(installation: Installation, broker_url: str) -> list[Queue]:
+def declared_queues(installation: Installation, services: Iterable[str], broker_url: str) -> list[Queue]:
     """The queues as kombu declares them. On RabbitMQ they are quorum queues: replicated, and safe through a restart."""
     arguments = {"x-queue-type": "quorum"} if broker_url.startswith(("amqp", "pyamqp")) else None
     return [
         Queue(name, Exchange(name, type="direct"), routing_key=name, queue_arguments=arguments)
-        for name in queue_names(installation)
+        for name in queue_names(installation, services)
     ]

@@ -13,20 +13,15 @@ from flask_sqlalchemy import SQLAlchemy
 
 from atomic_commit import AtomicCommit, Branches, Conflict, Limits, Lost, TransactionKind
 from atomic_commit.postgres.database import engine_options
+from atomic_commit.postgres.readiness import checks
 from celery_config import create_celery
-from celery_config.installation import installation
-from celery_config.manifest import COORDINATORS, LOCK_ORDER
 from http_api import admission
 from http_api.app import install
 from http_api.problems import ProblemError, problem_response
 from http_api.schemas import Blueprint
 from http_api.transactions import transactions_blueprint
-from service_roles.migrate import database_url
-from service_roles.readiness import checks
-
-#: Connections that one process opens when it needs them, and keeps. A request holds one only during its local
-#: transaction, never while it waits for a decision.
-_POOL_SIZE = 20
+from service_roles.engine import POOL_SIZE, atomic_commit_of
+from service_roles.migrate import database_url, migrated
 
 
 def assemble(
@@ -47,23 +42,14 @@ def assemble(
     _log_to_stdout(app)
     admission.install(app)
     app.config["SQLALCHEMY_DATABASE_URI"] = url or database_url()
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options(limits, _POOL_SIZE)
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options(limits, POOL_SIZE)
     db.init_app(app)
     with app.app_context():
         engine = db.engine
-    atomic = AtomicCommit(
-        service=service,
-        installation=installation(),
-        engine=engine,
-        celery=celery,
-        kinds=kinds,
-        branches=branches,
-        limits=limits,
-        coordinators=COORDINATORS,
-        lock_order=LOCK_ORDER,
-    )
+    atomic = atomic_commit_of(service, engine, celery, kinds, branches, limits)
     app.extensions["celery"], app.extensions["atomic_commit"] = celery, atomic
-    api = install(app, title=f"{service.capitalize()} service", checks=checks(engine, atomic.identity, atomic.clock))
+    ready = checks(engine, atomic.identity, atomic.clock, migrated(service))
+    api = install(app, title=f"{service.capitalize()} service", checks=ready)
     api.register_blueprint(blueprint)
     api.register_blueprint(transactions_blueprint(atomic, engine))
     _serve_at_own_database_only(app, atomic, blueprint)

@@ -21,8 +21,8 @@ from celery import Celery
 from celery.utils.log import get_logger
 
 from atomic_commit.names import Installation
-from celery_config.message_form import Malformed
-from celery_config.seldom import Seldom
+from atomic_commit.workers.message_form import Malformed
+from atomic_commit.workers.seldom import Seldom
 
 log = get_logger(__name__)
 

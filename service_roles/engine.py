@@ -1,0 +1,48 @@
+"""The engine of atomic commits in one service of the shop, the same in its API and its workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from celery import Celery
+from sqlalchemy import Engine
+
+from atomic_commit import AtomicCommit, Branches, Limits, TransactionKind, create_engine
+from celery_config import create_celery
+from celery_config.installation import installation
+from celery_config.manifest import COORDINATORS, LOCK_ORDER
+from service_roles.migrate import database_url
+
+#: Connections that one process opens when it needs them, and keeps. A request holds one only during its local
+#: transaction, never while it waits for a decision.
+POOL_SIZE = 20
+
+
+def atomic_commit_of(
+    service: str,
+    engine: Engine,
+    celery: Celery,
+    kinds: Iterable[TransactionKind],
+    branches: Branches | None,
+    limits: Limits,
+) -> AtomicCommit:
+    """The engine of `service`, with what the manifest says of it."""
+    return AtomicCommit(
+        service=service,
+        installation=installation(),
+        engine=engine,
+        celery=celery,
+        kinds=kinds,
+        branches=branches,
+        limits=limits,
+        coordinators=COORDINATORS,
+        lock_order=LOCK_ORDER,
+    )
+
+
+def celery_of(service: str, *, kinds: Iterable[TransactionKind] = (), branches: Branches | None = None) -> Celery:
+    """The Celery app of the workers of `service`, from the environment. A worker serves no HTTP, so it has no Flask."""
+    limits = Limits.from_environment()
+    celery = create_celery(service)
+    atomic_commit_of(service, create_engine(database_url(), POOL_SIZE, limits), celery, kinds, branches, limits)
+    return celery
