@@ -13,7 +13,6 @@ from flask_sqlalchemy import SQLAlchemy
 
 from atomic_commit import AtomicCommit, Branches, Conflict, Limits, Lost, TransactionKind
 from atomic_commit.postgres.database import engine_options
-from atomic_commit.postgres.readiness import checks
 from celery_config import create_celery
 from http_api import admission
 from http_api.app import install
@@ -48,8 +47,7 @@ def assemble(
         engine = db.engine
     atomic = atomic_commit_of(service, engine, celery, kinds, branches, limits)
     app.extensions["celery"], app.extensions["atomic_commit"] = celery, atomic
-    ready = checks(engine, atomic.identity, atomic.clock, migrated(service))
-    api = install(app, title=f"{service.capitalize()} service", checks=ready)
+    api = install(app, title=f"{service.capitalize()} service", checks=atomic.checks(migrated(service)))
     api.register_blueprint(blueprint)
     api.register_blueprint(transactions_blueprint(atomic, engine))
     _serve_at_own_database_only(app, atomic, blueprint)

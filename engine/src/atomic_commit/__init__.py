@@ -39,6 +39,7 @@ from atomic_commit.errors import (
     Refused,
     WrongDatabase,
 )
+from atomic_commit.journal import migrations
 from atomic_commit.journal.records import IdempotencyKey, State, TransactionRecord
 from atomic_commit.limits import Limits
 from atomic_commit.names import Installation
@@ -67,5 +68,6 @@ __all__ = [
     "WrongDatabase",
     "configure",
     "create_engine",
+    "migrations",
     "only_answer",
 ]

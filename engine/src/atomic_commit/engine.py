@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from atomic_commit.coordinator.recover import Sweeper
 from atomic_commit.coordinator.wait import DecisionWatch
 from atomic_commit.declare import BranchDeclaration, Branches, TransactionKind, Values, check_lock_order
 from atomic_commit.errors import Conflict, Fenced, Lost, MembersSaidNo, Refused
-from atomic_commit.journal import records
+from atomic_commit.journal import migrations, records
 from atomic_commit.journal.local_calls import LocalCalls
 from atomic_commit.journal.records import IdempotencyKey, Outcome, State, TransactionRecord
 from atomic_commit.limits import Limits
@@ -25,7 +25,8 @@ from atomic_commit.participant.prepared import Participant
 from atomic_commit.postgres.clocks import OwnClock
 from atomic_commit.postgres.confirmed import Confirmation
 from atomic_commit.postgres.database import autocommit, translated_errors
-from atomic_commit.postgres.identity import Identity
+from atomic_commit.postgres.identity import Identity, claim, is_named
+from atomic_commit.postgres.readiness import Checks, checks
 from atomic_commit.wire.hand_over import Answer, Answered, HandedOn, read_handed_on
 from atomic_commit.wire.messages import Messages
 from atomic_commit.wire.other_releases import (
@@ -81,7 +82,7 @@ class AtomicCommit:
             raise ValueError(f"the driver is {engine.driver}: make the engine with atomic_commit.create_engine(url)")
         _assert_configured(celery, installation, service)
         limits = limits or Limits.from_environment()
-        self.service, self.installation, self._reads = service, installation, autocommit(engine)
+        self.service, self.installation, self._engine, self._reads = service, installation, engine, autocommit(engine)
         self.identity, databases = Identity(engine, installation, service), KnownDatabases(engine)
         self.messages = Messages(celery, installation, service, limits.message_lifetime, databases.of)
         self.participant = Participant(engine, self.identity, limits, self.messages.result_of)
@@ -94,6 +95,26 @@ class AtomicCommit:
         self._register_participant(celery, branches or Branches(service))
         self._register_coordinator(celery)
         run_in_workers(celery, self)
+
+    # ---- before the service starts
+
+    def migrate(self) -> None:
+        """Make or bring up the engine's tables in the service's database, and make the database the service's own. With
+        Alembic call ``migrations.upgrade`` in a revision and then ``claim_database``.
+
+        May be called by several processes at once. Raises WrongDatabase where the database is somebody else's: then
+        nothing is changed there.
+        """
+        with self._engine.connect() as connection:
+            if is_named(connection):
+                claim(connection, self.installation, self.service)
+        migrations.migrate(self._engine)
+        self.claim_database()
+
+    def claim_database(self) -> None:
+        """Make the database the service's own, if it is nobody's yet. Raises WrongDatabase where it is another's."""
+        with self._engine.begin() as connection:
+            claim(connection, self.installation, self.service)
 
     # ---- what a service's HTTP face calls
 
@@ -126,6 +147,14 @@ class AtomicCommit:
         except Lost as error:
             raise Lost(str(error), record.id) from error
         return record
+
+    def checks(self, assert_migrated: Callable[[Engine], None] = migrations.assert_migrated) -> Checks:
+        """Name → check, for whoever asks whether the service could do its work (``postgres.readiness``).
+
+        `assert_migrated(engine)` raises RuntimeError where the database is behind; by default the engine's own tables
+        are looked at.
+        """
+        return checks(self._engine, self.identity, self.clock, assert_migrated)
 
     # ---- what its workers run
 

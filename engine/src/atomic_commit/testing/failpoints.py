@@ -24,6 +24,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from celery import Task, current_task
@@ -87,10 +88,30 @@ class FailpointError(Exception):
     """What the action ``raise`` raises."""
 
 
+#: What is to happen in this process: ``armed``.
+_armed: dict[str, Callable[[], object]] = {}
+
+
 def reach(name: str, connection: Session | Connection | None = None) -> None:
     """Say that the process is at the point `name`; `connection` is the database connection in use there."""
+    if _armed and name in _armed:
+        _armed.pop(name)()
     if _FOLDER is not None:
         _reached(Path(_FOLDER), name, connection)
+
+
+@contextlib.contextmanager
+def armed(name: str, action: Callable[[], object]) -> Iterator[None]:
+    """In the block `action` is called where this process reaches the point for the first time. Raises ValueError for a
+    name that is no point's, AssertionError where it was not reached."""
+    if name not in FAILPOINTS:
+        raise ValueError(f"{name} is not a failpoint; there are {', '.join(FAILPOINTS)}")
+    _armed[name] = action
+    try:
+        yield
+        assert name not in _armed, f"{name} was not reached"
+    finally:
+        _armed.pop(name, None)
 
 
 def connect_worker_failpoints() -> None:

@@ -2,14 +2,15 @@
 
 from alembic import op
 
-from atomic_commit.journal import schema
+from atomic_commit import migrations
 
-revision = "0001"
+#: The four before it are part of it: nothing older was ever released.
+revision = "0005"
 down_revision = None
 
 
 def upgrade() -> None:
-    schema.create_v1(op)
+    migrations.upgrade(op.get_bind(), 1)
     op.execute(
         """
         CREATE TABLE users (
@@ -27,4 +28,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("DROP TABLE users")
-    schema.drop_v1(op)
+    migrations.downgrade(op.get_bind(), 0)
