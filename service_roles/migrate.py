@@ -14,6 +14,7 @@ from alembic import command, context
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Engine, MetaData
 
 from atomic_commit import WrongDatabase
@@ -40,6 +41,9 @@ def upgrade(package: str) -> int:
     except WrongDatabase as error:
         print(f"{package} migrate: {error}", file=sys.stderr)
         return 2
+    except CommandError as error:
+        print(f"{package} migrate: {error}: another release has migrated this database", file=sys.stderr)
+        return 1
     except sa.exc.OperationalError as error:
         print(f"{package} migrate: {str(error.orig).strip()}", file=sys.stderr)
         return 1

@@ -111,6 +111,19 @@ def test_a_database_that_the_next_release_has_migrated_is_good_enough(database: 
 
 
 @pytest.mark.parametrize("service", ["users"])
+def test_a_database_of_another_release_is_left_alone_and_told_in_one_line(
+    database: sa.Engine, service: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    upgrade(f"{service}_service")
+    with database.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = 'of the next release'"))
+    assert upgrade(f"{service}_service") == 1
+    (told,) = capsys.readouterr().err.strip().splitlines()
+    assert "of the next release" in told
+    assert "another release" in told
+
+
+@pytest.mark.parametrize("service", ["users"])
 def test_a_database_that_is_behind_is_told(
     database: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
