@@ -15,9 +15,9 @@ from eager_shop import Shop
 from werkzeug.serving import make_server
 
 from atomic_commit import TransactionRecord
+from atomic_commit.cli.tables import age, as_table
 from embedded.postgres import Postgres
 from service_roles.main import main
-from service_roles.tables import age, as_table
 from tests.installation import INSTALLATION
 
 

@@ -46,9 +46,10 @@ ROOMS = {
     "participant": {"wire", "postgres", "testing"},
     "coordinator": {"wire", "journal", "postgres", "testing"},
     "workers": {"testing"},
+    "cli": {"journal", "participant", "postgres", "workers", "engine"},
 }
 #: Files that put the rooms together.
-_FACES = {"__init__", "engine"}
+_FACES = {"__init__", "__main__", "engine"}
 
 
 def sources(package: str) -> list[Path]:
@@ -80,7 +81,7 @@ def imported(file: Path) -> Iterator[tuple[int, str]]:
             base = module_of(file).split(".")[: 1 - node.level or None] if node.level else []
             yield from ((node.lineno, ".".join([*base, node.module or "", alias.name])) for alias in node.names)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            yield from ((node.lineno, str(ast.literal_eval(name))) for name in node.args[:1])
+            yield from ((node.lineno, name.value) for name in node.args[:1] if isinstance(name, ast.Constant))
         elif id(node) not in documents and (named := _NAMED.fullmatch(_text_of(node))):
             yield node.lineno, named[1]
 

@@ -82,7 +82,8 @@ class AtomicCommit:
             raise ValueError(f"the driver is {engine.driver}: make the engine with atomic_commit.create_engine(url)")
         _assert_configured(celery, installation, service)
         limits = limits or Limits.from_environment()
-        self.service, self.installation, self._engine, self._reads = service, installation, engine, autocommit(engine)
+        self.service, self.installation, self.celery = service, installation, celery
+        self.engine, self._reads = engine, autocommit(engine)
         self.identity, databases = Identity(engine, installation, service), KnownDatabases(engine)
         self.messages = Messages(celery, installation, service, limits.message_lifetime, databases.of)
         self.participant = Participant(engine, self.identity, limits, self.messages.result_of)
@@ -105,15 +106,15 @@ class AtomicCommit:
         May be called by several processes at once. Raises WrongDatabase where the database is somebody else's: then
         nothing is changed there.
         """
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             if is_named(connection):
                 claim(connection, self.installation, self.service)
-        migrations.migrate(self._engine)
+        migrations.migrate(self.engine)
         self.claim_database()
 
     def claim_database(self) -> None:
         """Make the database the service's own, if it is nobody's yet. Raises WrongDatabase where it is another's."""
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             claim(connection, self.installation, self.service)
 
     # ---- what a service's HTTP face calls
@@ -154,7 +155,7 @@ class AtomicCommit:
         `assert_migrated(engine)` raises RuntimeError where the database is behind; by default the engine's own tables
         are looked at.
         """
-        return checks(self._engine, self.identity, self.clock, assert_migrated)
+        return checks(self.engine, self.identity, self.clock, assert_migrated)
 
     # ---- what its workers run
 

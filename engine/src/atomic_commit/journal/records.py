@@ -259,23 +259,6 @@ def _with_branches(session: Session, found: Sequence[sa.RowMapping]) -> list[Tra
     return [transaction_record(row, _branches_of(row, branches)) for row in found]
 
 
-def not_settled(
-    session: Session, *conditions: sa.ColumnElement[bool], older_than: float = 0.0, limit: int
-) -> list[TransactionRecord]:
-    """What is undecided, owed or quarantined, the oldest first; of it what meets the `conditions` on the transactions
-    table and was accepted more than `older_than` seconds ago."""
-    old_enough = table.c.created_at <= func.now() - func.make_interval(0, 0, 0, 0, 0, 0, older_than)
-    statement = select(table).where(table.c.settled_at.is_(None), old_enough, *conditions)
-    return read_all(session, with_time(statement.order_by(table.c.created_at, table.c.id).limit(limit)))
-
-
-def aborted_for(session: Session, causes: Sequence[str], *, limit: int) -> list[TransactionRecord]:
-    """What was aborted for one of these causes, the newest first."""
-    conditions = table.c.state == State.ABORTED, table.c.cause["cause"].as_string().in_(causes)
-    statement = select(table).where(*conditions).order_by(table.c.created_at.desc(), table.c.id.desc())
-    return read_all(session, with_time(statement.limit(limit)))
-
-
 def decided_among(session: Session, ids: Sequence[UUID]) -> list[TransactionRecord]:
     """Those of `ids` that are decided, each with its branches."""
     return read_all(session, _DECIDED, {"ids": list(ids)})

@@ -9,6 +9,7 @@ worker at somebody else's database is worth nothing.
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
@@ -49,6 +50,21 @@ def check(connection: Connection, installation: Installation, service: str) -> U
             " check DATABASE_URL and ATOMIC_INSTALLATION"
         )
     return UUID(str(row.id))
+
+
+@dataclass(frozen=True)
+class Owner:
+    """``database``: its id. ``installation``, ``service``: whose it is, or None."""
+
+    database: str
+    installation: str | None
+    service: str | None
+
+
+def owner_of(connection: Connection) -> Owner:
+    """Which database this is, and whose."""
+    row = connection.execute(_READ).one()
+    return Owner(str(row.id), row.installation, row.service)
 
 
 def is_named(connection: Connection) -> bool:

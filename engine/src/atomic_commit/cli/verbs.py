@@ -1,4 +1,4 @@
-"""What a person on call asks and does: ``python -m <service> transactions | release | in-doubt``.
+"""What a person on call asks and does: ``python -m atomic_commit -A <module> transactions | release | in-doubt | …``.
 
 ``transactions``  what this service coordinates and is not settled: undecided, owed to a participant, or quarantined;
                   with ``--failed`` what was aborted because of a fault, and which.
@@ -15,55 +15,67 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from celery import Celery
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from atomic_commit import Limits, State, TransactionRecord, journal
-from atomic_commit.journal import records
-from atomic_commit.journal.schema import database_identity
-from atomic_commit.journal.schema import transactions as table
+from atomic_commit import journal
+from atomic_commit.cli.coordinators import said_by
+from atomic_commit.cli.tables import age, as_table
+from atomic_commit.journal import listing, records
+from atomic_commit.journal.records import TransactionRecord
+from atomic_commit.names import Installation
 from atomic_commit.participant.in_doubt import InDoubt, in_doubt
-from atomic_commit.postgres.database import engine_options
+from atomic_commit.postgres.identity import owner_of
 from atomic_commit.votes import Cause
 from atomic_commit.workers.unreadable import clear, put_aside
-from celery_config import create_celery
-from celery_config.installation import installation
-from service_roles.coordinators import said_by
-from service_roles.migrate import database_url
-from service_roles.tables import age, as_table
 
-_QUARANTINED = "quarantined"
 #: The causes whose words are for operators alone.
 _FAULTS = (str(Cause.DEFECT), str(Cause.FAILED))
-_STATES = (*(str(state) for state in State), _QUARANTINED)
 
 
-def add_roles(roles: Any) -> None:
-    """Add the verbs of this file to the command line (`roles`: argparse's subparsers)."""
-    listing = roles.add_parser("transactions", help="list what is undecided, owed or quarantined, the oldest first")
-    listing.add_argument("--state", choices=_STATES, help="only those in this state")
-    listing.add_argument("--quarantined", dest="state", action="store_const", const=_QUARANTINED)
-    listing.add_argument(
+@dataclass(frozen=True)
+class Operated:
+    """The service that is looked at. ``program``: how its command line begins; ``engine``: its database; ``celery``: an
+    app of its installation, by which the result backend is found."""
+
+    program: str
+    installation: Installation
+    engine: sa.Engine
+    celery: Callable[[], Celery]
+
+
+def add_verbs(verbs: Any) -> None:
+    """Add the verbs of this file to a command line (`verbs`: argparse's subparsers, whose ``dest`` is ``verb``)."""
+    transactions = verbs.add_parser(
+        "transactions", help="list what is undecided, owed or quarantined, the oldest first"
+    )
+    transactions.add_argument("--state", choices=listing.STATES, help="only those in this state")
+    transactions.add_argument("--quarantined", dest="state", action="store_const", const=listing.QUARANTINED)
+    transactions.add_argument(
         "--failed",
         action="store_true",
         help="instead: those that were aborted because of a fault, with its words, the newest first",
     )
-    listing.add_argument("--older-than", type=_seconds, default=0.0, metavar="SECONDS", help="accepted before that")
-    listing.add_argument("--limit", type=_count, default=50, metavar="N", help="at most so many (50)")
-    listing.add_argument("--json", action="store_true", help="one JSON array, for programs")
-    listing.set_defaults(run=_transactions)
+    transactions.add_argument(
+        "--older-than", type=_seconds, default=0.0, metavar="SECONDS", help="accepted before that"
+    )
+    transactions.add_argument("--limit", type=_count, default=50, metavar="N", help="at most so many (50)")
+    transactions.add_argument("--json", action="store_true", help="one JSON array, for programs")
+    transactions.set_defaults(run=_transactions)
 
-    release = roles.add_parser("release", help="let recovery take up a quarantined transaction again")
+    release = verbs.add_parser("release", help="let recovery take up a quarantined transaction again")
     release.add_argument("transaction", type=_uuid, metavar="TRANSACTION-ID")
     release.set_defaults(run=_release)
 
-    prepared = roles.add_parser("in-doubt", help="list what stands prepared in this service's database")
+    prepared = verbs.add_parser("in-doubt", help="list what stands prepared in this service's database")
     prepared.add_argument(
         "--ask",
         nargs="+",
@@ -73,7 +85,7 @@ def add_roles(roles: Any) -> None:
     )
     prepared.set_defaults(run=_in_doubt)
 
-    databases = roles.add_parser("databases", help="show which database this is, and those of the participants")
+    databases = verbs.add_parser("databases", help="show which database this is, and those of the participants")
     databases.add_argument(
         "--forget",
         metavar="SERVICE",
@@ -81,35 +93,32 @@ def add_roles(roles: Any) -> None:
     )
     databases.set_defaults(run=_databases)
 
-    unreadable = roles.add_parser("unreadable", help="list messages that no worker could read, the newest first")
+    unreadable = verbs.add_parser("unreadable", help="list messages that no worker could read, the newest first")
     unreadable.add_argument("--limit", type=_count, default=20, metavar="N", help="at most so many (20)")
     unreadable.add_argument("--json", action="store_true", help="one JSON array, with all that is known of each")
     unreadable.add_argument("--clear", action="store_true", help="forget them, and how many there were")
     unreadable.set_defaults(run=_unreadable)
 
 
-def run(package: str, arguments: argparse.Namespace) -> int:
+def run(operated: Operated, arguments: argparse.Namespace) -> int:
     """Do what the command line says. Returns an exit code; a database that says no is one line and a 1."""
-    engine = sa.create_engine(database_url(), **engine_options(Limits.from_environment(), 1))
     try:
-        return int(arguments.run(engine, arguments))
+        return int(arguments.run(operated, arguments))
     except DBAPIError as error:
-        print(f"{package} {arguments.role}: {str(error.orig).strip().splitlines()[0]}", file=sys.stderr)
+        print(f"{operated.program} {arguments.verb}: {str(error.orig).strip().splitlines()[0]}", file=sys.stderr)
         return 1
-    finally:
-        engine.dispose()
 
 
 # ---- transactions
 
 
-def _transactions(engine: sa.Engine, arguments: argparse.Namespace) -> int:
-    with Session(engine) as session:
+def _transactions(operated: Operated, arguments: argparse.Namespace) -> int:
+    with Session(operated.engine) as session:
         if arguments.failed:
-            found = records.aborted_for(session, _FAULTS, limit=arguments.limit)
+            found = listing.aborted_for(session, _FAULTS, limit=arguments.limit)
         else:
-            found = records.not_settled(
-                session, *_of_state(arguments.state), older_than=arguments.older_than, limit=arguments.limit
+            found = listing.not_settled(
+                session, arguments.state, older_than=arguments.older_than, limit=arguments.limit
             )
         counts = _counts(session)
     if arguments.json:
@@ -122,30 +131,17 @@ def _transactions(engine: sa.Engine, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _of_state(state: str | None) -> list[sa.ColumnElement[bool]]:
-    if state is None:
-        return []
-    if state == _QUARANTINED:
-        return [table.c.quarantined_at.is_not(None)]
-    return [table.c.state == state, table.c.quarantined_at.is_(None)]
-
-
 def _counts(session: Session) -> str:
     """One line: how many of each, and how old the oldest is."""
-    aside = table.c.quarantined_at.is_not(None)
-    undecided = table.c.state == State.PREPARING
-    groups = {"undecided": undecided & ~aside, "owed": ~undecided & ~aside, _QUARANTINED: aside}
-    oldest = sa.func.extract("epoch", sa.func.clock_timestamp() - sa.func.min(table.c.created_at))
-    columns = [sa.func.count().filter(condition) for condition in groups.values()]
-    *numbers, seconds = session.execute(sa.select(*columns, oldest).where(table.c.settled_at.is_(None))).one()
-    told = ", ".join(f"{number} {name}" for number, name in zip(numbers, groups, strict=True))
-    return told if seconds is None else f"{told}; the oldest was accepted {age(float(seconds))} ago"
+    counts, oldest = listing.counts_of_unsettled(session)
+    told = ", ".join(f"{number} {name}" for name, number in counts.items())
+    return told if oldest is None else f"{told}; the oldest was accepted {age(oldest)} ago"
 
 
 def _row(record: TransactionRecord) -> tuple[str, ...]:
     state = str(record.state)
     if record.quarantined_at:
-        state += f", {_QUARANTINED} for {age((record.read_at - record.quarantined_at).total_seconds())}"
+        state += f", {listing.QUARANTINED} for {age((record.read_at - record.quarantined_at).total_seconds())}"
     return (
         str(record.id),
         record.kind,
@@ -169,7 +165,7 @@ def _as_json(record: TransactionRecord) -> dict[str, Any]:
     return {
         "id": str(record.id),
         "kind": record.kind,
-        "state": _QUARANTINED if record.quarantined else str(record.state),
+        "state": listing.QUARANTINED if record.quarantined else str(record.state),
         "decision": str(record.state) if record.decided else None,
         "attempt": record.attempt,
         "age": round((record.read_at - record.created_at).total_seconds(), 3),
@@ -188,9 +184,9 @@ def _moment(moment: datetime | None) -> str | None:
 # ---- release
 
 
-def _release(engine: sa.Engine, arguments: argparse.Namespace) -> int:
+def _release(operated: Operated, arguments: argparse.Namespace) -> int:
     transaction: UUID = arguments.transaction
-    with Session(engine) as session, session.begin():
+    with Session(operated.engine) as session, session.begin():
         before = records.read(session, transaction)
         released = journal.release(session, transaction)
     if released and before:
@@ -207,10 +203,10 @@ def _release(engine: sa.Engine, arguments: argparse.Namespace) -> int:
 # ---- in doubt
 
 
-def _in_doubt(engine: sa.Engine, arguments: argparse.Namespace) -> int:
-    found = _prepared(engine)
-    told = {each.name: said_by(engine, arguments.ask, each.gid) for each in found if each.gid}
-    still = {each.name for each in _prepared(engine)}  # some were resolved while their coordinators were asked
+def _in_doubt(operated: Operated, arguments: argparse.Namespace) -> int:
+    found = _prepared(operated)
+    told = {each.name: said_by(operated.engine, arguments.ask, each.gid) for each in found if each.gid}
+    still = {each.name for each in _prepared(operated)}  # some were resolved while their coordinators were asked
     found = [each for each in found if each.name in still]
     ours = [(each, each.gid) for each in found if each.gid]
     print(f"{len(ours)} in doubt in this database, {len(found) - len(ours)} prepared by others")
@@ -230,25 +226,25 @@ def _print_foreign(foreign: Iterable[InDoubt]) -> None:
         print(as_table(("AGE", "OWNER", "GID"), rows))
 
 
-def _prepared(engine: sa.Engine) -> Sequence[InDoubt]:
-    with engine.connect() as connection:
-        return in_doubt(connection, installation())
+def _prepared(operated: Operated) -> Sequence[InDoubt]:
+    with operated.engine.connect() as connection:
+        return in_doubt(connection, operated.installation)
 
 
 # ---- databases
 
 
-def _databases(engine: sa.Engine, arguments: argparse.Namespace) -> int:
-    with Session(engine) as session, session.begin():
+def _databases(operated: Operated, arguments: argparse.Namespace) -> int:
+    with Session(operated.engine) as session, session.begin():
         forgotten = journal.forget_database(session, arguments.forget) if arguments.forget else None
-        own = session.execute(sa.select(database_identity)).mappings().one()
+        own = owner_of(session.connection())
         known = journal.pinned_databases(session)
     if arguments.forget and not forgotten:
         print(f"nothing done: no database of {arguments.forget!r} is known here", file=sys.stderr)
         return 1
     if forgotten:
         print(f"{forgotten} is forgotten; the next database that answers for {arguments.forget} is believed")
-    rows = [("this one", str(own["service"]), str(own["installation"]), str(own["id"]))]
+    rows = [("this one", str(own.service), str(own.installation), own.database)]
     rows += [("participant", service, "", database) for service, database in sorted(known.items())]
     print(as_table(("", "SERVICE", "INSTALLATION", "DATABASE"), rows))
     return 0
@@ -257,13 +253,12 @@ def _databases(engine: sa.Engine, arguments: argparse.Namespace) -> int:
 # ---- unreadable
 
 
-def _unreadable(_: sa.Engine, arguments: argparse.Namespace) -> int:
-    of_this_process = installation()
-    celery = create_celery("operator", of_this_process)
+def _unreadable(operated: Operated, arguments: argparse.Namespace) -> int:
+    celery = operated.celery()
     try:
         if arguments.clear:
-            clear(celery, of_this_process)
-        found, counts = put_aside(celery, of_this_process, arguments.limit)
+            clear(celery, operated.installation)
+        found, counts = put_aside(celery, operated.installation, arguments.limit)
     except Exception as error:  # the result backend's client raises its own kinds
         print(f"the result backend, where they are kept, can't be asked: {error}", file=sys.stderr)
         return 1
