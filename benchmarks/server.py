@@ -9,10 +9,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from embedded.output import Output
-from embedded.postgres import Postgres, role_of
-from embedded.settings import free_port
-from embedded.supervision import Kept
+from local_servers.output import Output
+from local_servers.postgres import Postgres, role_of
+from local_servers.settings import free_port
+from local_servers.supervision import Kept
 from service_roles.migrate import upgrade
 
 

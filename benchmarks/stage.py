@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from celery_config.manifest import SERVICES
-from embedded.output import Output
-from embedded.postgres import Postgres, role_of
-from embedded.redis import Redis
-from embedded.settings import HOST, ROOT, free_port
-from embedded.supervision import Kept, Program
+from local_servers.output import Output
+from local_servers.postgres import Postgres, role_of
+from local_servers.redis import Redis
+from local_servers.settings import HOST, ROOT, free_port
+from local_servers.supervision import Kept, Program
 
 _READY_WITHIN = 60.0
 #: Statements are counted by an extension that has to be loaded at the server's start.

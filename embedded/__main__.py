@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     if sys.platform == "win32":
         print(WINDOWS, file=sys.stderr)
         return 2
-    from embedded.errors import EmbeddedError  # not before the check above
+    from local_servers.errors import EmbeddedError  # not before the check above
 
     try:
         return _run(argv)
@@ -60,9 +60,9 @@ def _run(argv: list[str]) -> int:
 
 
 def _status(*, as_json: bool) -> int:
-    from embedded import status
-    from embedded.readiness import readiness
-    from embedded.settings import state_folder
+    from local_servers import status
+    from local_servers.readiness import readiness
+    from local_servers.settings import state_folder
 
     state = state_folder(os.environ)
     found = status.read_status(state)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedded.settings import HOST
-from embedded.supervision import Program
+from local_servers.settings import HOST
+from local_servers.supervision import Program
 
 ROLES = ("api", "worker", "outcome-worker")
 API_PATIENCE = 40.0

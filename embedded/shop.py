@@ -12,19 +12,19 @@ from types import TracebackType
 from typing import Self
 
 from celery_config.manifest import SERVICES
-from embedded.errors import EmbeddedError
-from embedded.identity import identity
-from embedded.leftovers import stop_leftovers, stop_phases
-from embedded.lock import StateLock
-from embedded.output import Log, Output
-from embedded.postgres import Postgres, role_of
-from embedded.processes import Run
-from embedded.rabbitmq import RabbitMQ
-from embedded.redis import Redis
 from embedded.services import ROLES, Surroundings, flower_program, migration, service_program
-from embedded.settings import HOST, ROOT, Broker, Ports, check_ports, free_port
-from embedded.status import Recorded, Status, forget_status, write_status
-from embedded.supervision import Kept, Program
+from local_servers.errors import EmbeddedError
+from local_servers.identity import identity
+from local_servers.leftovers import stop_leftovers, stop_phases
+from local_servers.lock import StateLock
+from local_servers.output import Log, Output
+from local_servers.postgres import Postgres, role_of
+from local_servers.processes import Run
+from local_servers.rabbitmq import RabbitMQ
+from local_servers.redis import Redis
+from local_servers.settings import HOST, ROOT, Broker, Ports, check_ports, free_port
+from local_servers.status import Recorded, Status, forget_status, write_status
+from local_servers.supervision import Kept, Program
 
 LAUNCHER = "launcher"
 INSTALLATION = {"ATOMIC_INSTALLATION": "local"}

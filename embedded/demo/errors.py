@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from embedded.errors import EmbeddedError
+from local_servers.errors import EmbeddedError
 
 
 class DemoFailed(EmbeddedError):

@@ -19,8 +19,8 @@ from embedded import up
 from embedded.demo.errors import DemoFailed
 from embedded.demo.screen import Screen
 from embedded.demo.story import Story
-from embedded.errors import EmbeddedError
 from embedded.shop import Shop
+from local_servers.errors import EmbeddedError
 
 PROMISE_BROKEN = 1
 INTERRUPTED = 130

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from embedded.errors import EmbeddedError
 from embedded.shop import Shop
+from local_servers.errors import EmbeddedError
 
 from .shopkeeper import Shopkeeper
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from embedded.errors import EmbeddedError
 from embedded.shop import Shop
+from local_servers.errors import EmbeddedError
 
 from .injections import Injection
 

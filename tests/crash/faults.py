@@ -14,8 +14,8 @@ from redis.exceptions import RedisError
 
 from atomic_commit.testing.failpoints import POINTS
 from celery_config.manifest import SERVICES
-from embedded.errors import EmbeddedError
 from embedded.shop import Shop
+from local_servers.errors import EmbeddedError
 
 from .history import History
 from .proxy import Network

@@ -14,8 +14,8 @@ from typing import Any
 import psycopg2
 
 from celery_config.manifest import COORDINATORS
-from embedded.errors import EmbeddedError
 from embedded.shop import Shop
+from local_servers.errors import EmbeddedError
 from tests.broker.databases import Databases
 from tests.broker.shopkeeper import Shopkeeper
 from tests.broker.waiting import wait_until

@@ -11,10 +11,10 @@ from pathlib import Path
 import psycopg2
 from psycopg2 import extensions
 
-from embedded.output import Output
-from embedded.postgres import Postgres, role_of
-from embedded.settings import free_port
-from embedded.supervision import Kept
+from local_servers.output import Output
+from local_servers.postgres import Postgres, role_of
+from local_servers.settings import free_port
+from local_servers.supervision import Kept
 
 
 @contextlib.contextmanager

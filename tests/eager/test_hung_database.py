@@ -16,7 +16,7 @@ from psycopg2 import extensions
 
 from atomic_commit import Limits, Lost
 from atomic_commit.postgres.database import TRUSTED, autocommit, engine_options, run_outside_transaction, told_apart
-from embedded.postgres import Postgres
+from local_servers.postgres import Postgres
 
 #: Statements may take half a second here, so the client gives up after one and a half.
 HASTY = Limits(lock_timeout=0.05)

@@ -15,7 +15,7 @@ from eager_shop import Shop
 from werkzeug.serving import make_server
 
 from atomic_commit import TransactionRecord
-from embedded.postgres import Postgres
+from local_servers.postgres import Postgres
 from service_roles.main import main
 from service_roles.tables import age, as_table
 from tests.installation import INSTALLATION

@@ -20,7 +20,7 @@ from atomic_commit.postgres.clocks import OwnClock
 from atomic_commit.postgres.database import engine_options
 from atomic_commit.postgres.identity import Identity
 from celery_config.installation import VARIABLE
-from embedded.postgres import Postgres
+from local_servers.postgres import Postgres
 from service_roles.main import main
 from service_roles.readiness import checks, missing
 from tests.installation import INSTALLATION

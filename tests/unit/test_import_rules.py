@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = {"users_service", "products_service", "orders_service"}
-PACKAGES = {"atomic_commit", "celery_config", "http_api", "service_roles", "embedded", *SERVICES}
+PACKAGES = {"atomic_commit", "celery_config", "http_api", "service_roles", "embedded", "local_servers", *SERVICES}
 #: Where a package lies, if not beside the others.
 PLACES = {"atomic_commit": ROOT / "engine" / "src" / "atomic_commit"}
 FLASK = {"flask", "flask_sqlalchemy", "flask_smorest", "werkzeug", "webargs", "marshmallow"}
@@ -22,7 +22,8 @@ ARROWS = {
     "celery_config": {"atomic_commit"},
     "service_roles": {"atomic_commit", "celery_config"},
     "http_api": {"atomic_commit", "celery_config", "service_roles"},
-    "embedded": {"celery_config"},  # the manifest
+    "embedded": {"celery_config", "local_servers"},  # the manifest
+    "local_servers": {"celery_config"},  # the manifest
     **{service: {"atomic_commit", "celery_config", "service_roles", "http_api"} for service in SERVICES},
 }
 
@@ -79,7 +80,7 @@ def test_a_package_imports_only_what_its_arrows_point_to(package: str) -> None:
     assert not found, f"{package} must not import {found}"
 
 
-@pytest.mark.parametrize("package", ["atomic_commit", "celery_config", "service_roles", "embedded"])
+@pytest.mark.parametrize("package", ["atomic_commit", "celery_config", "service_roles", "embedded", "local_servers"])
 def test_the_protocol_and_its_surroundings_know_no_flask(package: str) -> None:
     found = {name: places for name, places in imports_of(package).items() if name in FLASK}
     assert not found, f"{package} must not import {found}"

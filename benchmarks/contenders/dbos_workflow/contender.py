@@ -10,8 +10,8 @@ import psycopg2
 
 from benchmarks.contenders.base import OnServers, require_bench_python
 from benchmarks.stage import api
-from embedded.postgres import role_of
-from embedded.settings import ROOT
+from local_servers.postgres import role_of
+from local_servers.settings import ROOT
 
 _HERE = "benchmarks.contenders.dbos_workflow"
 #: One process of the API for each core, at least two.

@@ -7,11 +7,11 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-from embedded.binaries import find_redis, major_version
-from embedded.clearing import end_known, processes_of
-from embedded.processes import Run
-from embedded.settings import HOST, Say
-from embedded.supervision import Program
+from local_servers.binaries import find_redis, major_version
+from local_servers.clearing import end_known, processes_of
+from local_servers.processes import Run
+from local_servers.settings import HOST, Say
+from local_servers.supervision import Program
 
 ENDS_WITHIN = 10.0
 

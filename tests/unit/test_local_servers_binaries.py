@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from embedded import EmbeddedError, binaries
+from local_servers import binaries
+from local_servers.errors import EmbeddedError
 
 Find = Callable[[dict[str, str]], Path]
 

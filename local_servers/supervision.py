@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from embedded.errors import EmbeddedError, Interrupted, StartFailed
-from embedded.output import Output
-from embedded.processes import Run
-from embedded.settings import Say
+from local_servers.errors import EmbeddedError, Interrupted, StartFailed
+from local_servers.output import Output
+from local_servers.processes import Run
+from local_servers.settings import Say
 
 FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
 """Seconds before a dead process is started again: the first time, and at most when it keeps on dying."""

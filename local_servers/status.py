@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from embedded.identity import identity
-from embedded.passwords import write_private
+from local_servers.identity import identity
+from local_servers.passwords import write_private
 
 PHASES = ("starting", "ready", "stopping")
 

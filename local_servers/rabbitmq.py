@@ -12,11 +12,11 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-from embedded.binaries import find_rabbitmq
-from embedded.errors import EmbeddedError
-from embedded.processes import Run
-from embedded.settings import HOST, Ports
-from embedded.supervision import Program
+from local_servers.binaries import find_rabbitmq
+from local_servers.errors import EmbeddedError
+from local_servers.processes import Run
+from local_servers.settings import HOST, Ports
+from local_servers.supervision import Program
 
 NODE = "shop@localhost"
 """Never changed: the data folder belongs to a node of this name."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from celery_config.manifest import PORTS
-from embedded.errors import EmbeddedError
+from local_servers.errors import EmbeddedError
 
 ROOT = Path(__file__).resolve().parent.parent
 """The repository: the services run with it as their working directory."""

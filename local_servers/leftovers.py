@@ -6,9 +6,9 @@ import signal
 from collections.abc import Iterable
 from pathlib import Path
 
-from embedded.clearing import Known, end_known
-from embedded.settings import Say
-from embedded.status import Status, forget_status, read_status
+from local_servers.clearing import Known, end_known
+from local_servers.settings import Say
+from local_servers.status import Status, forget_status, read_status
 
 PATIENCE = 20.0
 

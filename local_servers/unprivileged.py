@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from embedded.errors import EmbeddedError
+from local_servers.errors import EmbeddedError
 
 NOBODY = 65534
 

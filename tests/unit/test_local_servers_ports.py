@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from embedded import EmbeddedError, Ports
-from embedded.settings import ROOT, check_ports, free_port, is_free, state_folder
+from local_servers.errors import EmbeddedError
+from local_servers.settings import ROOT, Ports, check_ports, free_port, is_free, state_folder
 
 
 @pytest.fixture

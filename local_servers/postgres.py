@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from celery_config.manifest import SERVICES
-from embedded.binaries import find_postgres, major_version
-from embedded.clearing import JUST_WAIT, end_known, processes_of
-from embedded.errors import EmbeddedError, StartFailed
-from embedded.passwords import read_or_make, write_private
-from embedded.processes import Run
-from embedded.settings import HOST, Say, whole_number
-from embedded.supervision import Program
-from embedded.unprivileged import find_account
+from local_servers.binaries import find_postgres, major_version
+from local_servers.clearing import JUST_WAIT, end_known, processes_of
+from local_servers.errors import EmbeddedError, StartFailed
+from local_servers.passwords import read_or_make, write_private
+from local_servers.processes import Run
+from local_servers.settings import HOST, Say, whole_number
+from local_servers.supervision import Program
+from local_servers.unprivileged import find_account
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

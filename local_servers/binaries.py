@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from embedded.errors import EmbeddedError
+from local_servers.errors import EmbeddedError
 
 DEBIAN_POSTGRES = Path("/usr/lib/postgresql")
 HOMEBREW = (Path("/opt/homebrew"), Path("/usr/local"))

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from embedded import EmbeddedError
-from embedded.identity import descendants, identity, working_in
-from embedded.leftovers import stop_leftovers, stop_phases
-from embedded.lock import StateLock
-from embedded.passwords import read_or_make
-from embedded.settings import ROOT
-from embedded.status import Recorded, Status, as_json, read_status, status_file, write_status
+from local_servers.errors import EmbeddedError
+from local_servers.identity import descendants, identity, working_in
+from local_servers.leftovers import stop_leftovers, stop_phases
+from local_servers.lock import StateLock
+from local_servers.passwords import read_or_make
+from local_servers.settings import ROOT
+from local_servers.status import Recorded, Status, as_json, read_status, status_file, write_status
 
 GONE = Recorded("launcher", 4_000_000, "a boot long ago:1")
 
@@ -168,7 +168,7 @@ def test_a_second_shop_in_one_folder_is_one_line_that_names_the_first(tmp_path: 
 
 def test_the_lock_of_a_launcher_that_was_killed_is_free_although_its_children_live(tmp_path: Path) -> None:
     script = (
-        "import pathlib, subprocess, sys; from embedded.lock import StateLock;"
+        "import pathlib, subprocess, sys; from local_servers.lock import StateLock;"
         "StateLock(pathlib.Path(sys.argv[1])).acquire();"
         "print(subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL).pid, flush=True); sys.stdin.read()"
     )

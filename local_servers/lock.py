@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from embedded.errors import EmbeddedError
+from local_servers.errors import EmbeddedError
 
 
 class StateLock:
