@@ -11,6 +11,6 @@ import sys
 __all__ = ["EmbeddedError", "Ports", "Shop", "StartFailed"]
 
 if sys.platform != "win32":  # on Windows nothing here can work; __main__ says what to use instead
+    from embedded.settings import Ports
     from embedded.shop import Shop
     from local_servers.errors import EmbeddedError, StartFailed
-    from local_servers.settings import Ports

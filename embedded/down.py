@@ -8,11 +8,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from embedded.settings import state_folder
+from embedded.status import read_status
 from local_servers.errors import EmbeddedError
 from local_servers.leftovers import stop_leftovers
 from local_servers.lock import StateLock
-from local_servers.settings import state_folder
-from local_servers.status import Recorded, read_status
+from local_servers.status import Recorded
 
 ENDS_WITHIN = 180.0
 """Seconds: longer than every phase of a stop with its patience."""

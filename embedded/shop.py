@@ -13,20 +13,24 @@ from typing import Self
 
 from celery_config.manifest import SERVICES
 from embedded.services import ROLES, Surroundings, flower_program, migration, service_program
+from embedded.settings import DATABASES, ROOT, Ports
+from embedded.status import ShopStatus
 from local_servers.errors import EmbeddedError
 from local_servers.identity import identity
 from local_servers.leftovers import stop_leftovers, stop_phases
 from local_servers.lock import StateLock
 from local_servers.output import Log, Output
-from local_servers.postgres import Postgres, role_of
+from local_servers.postgres import Postgres
 from local_servers.processes import Run
 from local_servers.rabbitmq import RabbitMQ
 from local_servers.redis import Redis
-from local_servers.settings import HOST, ROOT, Broker, Ports, check_ports, free_port
-from local_servers.status import Recorded, Status, forget_status, write_status
+from local_servers.settings import HOST, Broker, check_ports, free_port
+from local_servers.status import Recorded, forget_status, write_status
 from local_servers.supervision import Kept, Program
 
 LAUNCHER = "launcher"
+NODE = "shop@localhost"
+"""RabbitMQ's. Never changed: the data folder belongs to a node of this name."""
 INSTALLATION = {"ATOMIC_INSTALLATION": "local"}
 """What this shop is called unless the environment says otherwise: its servers are its own, so it meets nobody."""
 READY_WITHIN = 60.0
@@ -84,7 +88,7 @@ class Shop:
         self._roots, self._route = dict(roots or {}), route or _directly
         self._postgres = self._postgres_servers(servers, postgres_each)
         self._redis = Redis(self.state, self.ports.redis, servers, self._say)
-        self._rabbitmq = RabbitMQ(self.state, self.ports, servers) if broker == "rabbitmq" else None
+        self._rabbitmq = RabbitMQ(self.state, self.ports, servers, NODE) if broker == "rabbitmq" else None
         self._phase = "stopped"
         self._lock = StateLock(self.state)
         self._status_lock = threading.Lock()
@@ -227,13 +231,13 @@ class Shop:
     def _postgres_servers(self, environment: Mapping[str, str], each: bool) -> dict[str, Postgres]:
         """Service → the server that its database is on."""
         if not each:
-            one = Postgres(self.state, self.ports.postgres, environment, self._say)
+            one = Postgres(self.state, self.ports.postgres, environment, self._say, DATABASES)
             return dict.fromkeys(SERVICES, one)
         taken = set(self.ports.as_dict().values())
         servers = {}
         for service in SERVICES:
             taken.add(port := free_port(taken))
-            servers[service] = Postgres(self.state, port, environment, self._say, only=service)
+            servers[service] = Postgres(self.state, port, environment, self._say, DATABASES, only=service)
         return servers
 
     @property
@@ -253,7 +257,7 @@ class Shop:
 
     def database_url(self, service: str) -> str:
         """The service's own database, as the role that the service has."""
-        return self._postgres[service].url(service, role_of(service))
+        return self._postgres[service].url(service, DATABASES[service])
 
     def admin_url(self, database: str) -> str:
         """Any database, as superuser: a service's, or one of those that every server has."""
@@ -370,9 +374,9 @@ class Shop:
             if self._phase != "stopped":
                 write_status(self.state, self._status())
 
-    def _status(self) -> Status:
+    def _status(self) -> ShopStatus:
         me = os.getpid()
-        return Status(
+        return ShopStatus(
             launcher=Recorded(LAUNCHER, me, identity(me)),
             phase=self._phase,
             processes=self._recorded(),

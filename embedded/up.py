@@ -14,9 +14,9 @@ from types import FrameType
 from typing import TextIO
 
 from celery_config.manifest import SERVICES
+from embedded.settings import Ports, state_folder
 from embedded.shop import LAUNCHER, Shop
 from local_servers.errors import Interrupted
-from local_servers.settings import Ports, state_folder
 
 WIDTH = len("products-outcome-worker")
 COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)

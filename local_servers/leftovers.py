@@ -54,7 +54,7 @@ def stop_leftovers(state: Path, say: Say) -> int:
     To be called by the holder of the folder's lock. Each process is known by pid and start time; another
     one that was given the same pid is not touched.
     """
-    status = read_status(state)
+    status = read_status(state, Status)
     left = _known(status) if status else {}
     if status and left:
         killed = status.launcher.pid

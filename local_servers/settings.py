@@ -1,4 +1,4 @@
-"""Where things are: ports, the state folder, the repository. All of it movable from the environment."""
+"""Where things are: ports and the state folder. All of it movable from the environment."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ import socket
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from celery_config.manifest import PORTS
 from local_servers.errors import EmbeddedError
-
-ROOT = Path(__file__).resolve().parent.parent
-"""The repository: the services run with it as their working directory."""
 
 HOST = "127.0.0.1"
 
@@ -22,9 +18,9 @@ Say = Callable[[str], None]
 """Takes one line of the launcher's own."""
 
 
-def state_folder(environment: Mapping[str, str]) -> Path:
-    """The folder with databases, queues, passwords and logs: `EMBEDDED_STATE`, else `.embedded` here."""
-    return Path(environment.get("EMBEDDED_STATE") or ROOT / ".embedded").expanduser().resolve()
+def state_folder(environment: Mapping[str, str], default: Path) -> Path:
+    """The folder with databases, queues, passwords and logs: `EMBEDDED_STATE`, else `default`."""
+    return Path(environment.get("EMBEDDED_STATE") or default).expanduser().resolve()
 
 
 def whole_number(environment: Mapping[str, str], name: str, default: int, most: int) -> int:
@@ -39,13 +35,12 @@ def whole_number(environment: Mapping[str, str], name: str, default: int, most: 
 
 
 @dataclass(frozen=True)
-class Ports:
-    """A TCP port on 127.0.0.1 for everything that listens; 0 means "pick a free one"."""
+class ServerPorts:
+    """A TCP port on 127.0.0.1 for each server; 0 means "pick a free one".
 
-    users: int = PORTS["users"]
-    products: int = PORTS["products"]
-    orders: int = PORTS["orders"]
-    flower: int = 5555
+    An application adds those of its own processes as fields of a subclass.
+    """
+
     postgres: int = 5440
     redis: int = 6390
     rabbitmq: int = 0
@@ -53,15 +48,12 @@ class Ports:
     epmd: int = 0
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Ports:
-        """The usual ports, each moved by `USERS_PORT`, `POSTGRES_PORT` and so on.
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """The usual ports, each moved by `POSTGRES_PORT`, `REDIS_PORT` and so on.
 
         Raises EmbeddedError for a value that is no port, and for one port given to two.
         """
-        chosen = {
-            field.name: whole_number(environment, setting_of(field.name), getattr(cls, field.name), 65535)
-            for field in fields(cls)
-        }
+        chosen = {name: whole_number(environment, setting_of(name), getattr(cls, name), 65535) for name in cls.names()}
         names: dict[int, str] = {}
         for name, port in chosen.items():
             if port and port in names:
@@ -71,11 +63,18 @@ class Ports:
         return cls(**chosen)
 
     @classmethod
-    def free(cls) -> Ports:
+    def free(cls) -> Self:
         """Everything on a free port: what tests want."""
-        return cls(**{field.name: 0 for field in fields(cls)})
+        return cls(**dict.fromkeys(cls.names(), 0))
 
-    def chosen(self) -> Ports:
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Of all that listens: the application's own first, then the servers'."""
+        servers = [field.name for field in fields(ServerPorts)]
+        own = [field.name for field in fields(cls) if field.name not in servers]
+        return (*own, *servers)
+
+    def chosen(self) -> Self:
         """The same ports with a free one in place of each 0."""
         taken = {port for port in self.as_dict().values() if port}
         found: dict[str, int] = {}
@@ -87,10 +86,10 @@ class Ports:
 
     def as_dict(self) -> dict[str, int]:
         """Name → port."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: getattr(self, name) for name in self.names()}
 
     def of(self, name: str) -> int:
-        """The port of "users", "postgres", …"""
+        """The port of "postgres", "redis", …"""
         return self.as_dict()[name]
 
 
@@ -133,8 +132,8 @@ def _first_ephemeral_port() -> int:
         return 32_768  # Linux's default; other systems begin higher
 
 
-def check_ports(ports: Ports, used: Collection[str]) -> None:
-    """Make sure that every port in `used` (names as in Ports) is free.
+def check_ports(ports: ServerPorts, used: Collection[str]) -> None:
+    """Make sure that every port in `used` (names as in ServerPorts) is free.
 
     Raises EmbeddedError with one line for each that is not.
     """

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import TypeVar
 
 from local_servers.identity import identity
 from local_servers.passwords import write_private
@@ -30,7 +31,10 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Status:
-    """A shop: its launcher, its processes, and where things can be reached (URLs)."""
+    """An application: its launcher, its processes, and where things can be reached (URLs).
+
+    What else an application has to say is in fields of a subclass.
+    """
 
     launcher: Recorded
     phase: str
@@ -39,12 +43,19 @@ class Status:
     broker: str = ""
     result_backend: str = ""
     apis: Mapping[str, str] = field(default_factory=dict)
-    flower: str | None = None
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Name → URL of what people may want to reach, beside the databases."""
+        return {**self.apis, "broker": self.broker, "results": self.result_backend}
 
     @property
     def leftovers(self) -> tuple[Recorded, ...]:
         """Processes that still run although their launcher does not."""
         return () if self.launcher.runs else tuple(one for one in self.processes if one.runs)
+
+
+S = TypeVar("S", bound=Status)
 
 
 def status_file(state: Path) -> Path:
@@ -56,8 +67,8 @@ def write_status(state: Path, status: Status) -> None:
     write_private(status_file(state), json.dumps(asdict(status), indent=1))
 
 
-def read_status(state: Path) -> Status | None:
-    """What the file says; None when there is none, or none that can be understood.
+def read_status(state: Path, kind: type[S]) -> S | None:
+    """What the file says of the fields that `kind` has; None when there is none, or none that can be understood.
 
     Raises PermissionError when it is another user's.
     """
@@ -65,7 +76,8 @@ def read_status(state: Path) -> Status | None:
         said = json.loads(status_file(state).read_text())
         launcher = Recorded(**said.pop("launcher"))
         processes = tuple(Recorded(**one) for one in said.pop("processes"))
-        return Status(launcher=launcher, processes=processes, **said)
+        known = {one.name: said[one.name] for one in fields(kind) if one.name in said}
+        return kind(**{**known, "launcher": launcher, "processes": processes})
     except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
@@ -99,8 +111,7 @@ def as_table(status: Status, ready: Mapping[str, str] | None = None) -> str:
     lines += ["", "databases"]
     lines += [f"  {name:<9} {url}" for name, url in status.databases.items()]
     lines += ["", "addresses"]
-    servers = {"flower": status.flower, "broker": status.broker, "results": status.result_backend}
-    lines += [f"  {name:<9} {url}" for name, url in {**status.apis, **servers}.items() if url]
+    lines += [f"  {name:<9} {url}" for name, url in status.addresses.items() if url]
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from local_servers.settings import ROOT
+from embedded.settings import ROOT
 from tests.installation import INSTALLATION, QUEUE_NAMES
 
 from .shopkeeper import Shopkeeper

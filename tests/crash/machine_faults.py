@@ -20,7 +20,7 @@ from typing import Any
 import psycopg2
 
 from celery_config.manifest import SERVICES
-from local_servers.settings import ROOT
+from embedded.settings import ROOT
 from tests.broker.waiting import wait_until
 
 from .server_faults import lose_messages

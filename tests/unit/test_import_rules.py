@@ -23,7 +23,7 @@ ARROWS = {
     "service_roles": {"atomic_commit", "celery_config"},
     "http_api": {"atomic_commit", "celery_config", "service_roles"},
     "embedded": {"celery_config", "local_servers"},  # the manifest
-    "local_servers": {"celery_config"},  # the manifest
+    "local_servers": set(),
     **{service: {"atomic_commit", "celery_config", "service_roles", "http_api"} for service in SERVICES},
 }
 
@@ -32,6 +32,7 @@ KNOWS = {
     "atomic_commit": {"sqlalchemy", "psycopg2", "celery"},  # psycopg2: the state of the driver after a PREPARE
     # billiard: what Celery's pools answer failures with; flower and tornado: Flower as this shop runs it
     "celery_config": {"celery", "kombu", "billiard", "flower", "tornado"},
+    "local_servers": {"sqlalchemy"},  # makes the databases
 }
 
 
@@ -93,11 +94,12 @@ def test_the_protocol_knows_sqlalchemy_and_celery_and_nothing_else(package: str)
     assert not found, f"{package} must not import {found}"
 
 
-def test_the_protocol_knows_no_word_of_the_shop() -> None:
+@pytest.mark.parametrize("package", ["atomic_commit", "local_servers"])
+def test_the_protocol_and_the_servers_know_no_word_of_the_shop(package: str) -> None:
     words = {*(service.removesuffix("_service") for service in SERVICES), "remove_user", "place_order", "cancel_order"}
     found = {
         f"{file.relative_to(ROOT)}:{node.lineno}": node.value
-        for file in sources("atomic_commit")
+        for file in sources(package)
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Constant) and node.value in words
     }
