@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from embedded.settings import state_folder
+from embedded.shop import Shop
 from embedded.status import read_status
 from local_servers.errors import EmbeddedError
 from local_servers.leftovers import stop_leftovers
-from local_servers.lock import StateLock
 from local_servers.status import Recorded
 
 ENDS_WITHIN = 180.0
@@ -32,7 +32,7 @@ def down(environment: Mapping[str, str]) -> int:
     if status is not None and status.launcher.runs:
         _end_launcher(status.launcher, state)
         return 0
-    lock = StateLock(state)
+    lock = Shop.lock_of(state)
     lock.acquire()
     try:
         ended = stop_leftovers(state, print)

@@ -15,7 +15,8 @@ from typing import TextIO
 
 from celery_config.manifest import SERVICES
 from embedded.settings import Ports, state_folder
-from embedded.shop import LAUNCHER, Shop
+from embedded.shop import Shop
+from local_servers.application import LAUNCHER
 from local_servers.errors import Interrupted
 
 WIDTH = len("products-outcome-worker")

@@ -1,4 +1,4 @@
-"""What can go wrong before or while the shop starts. A message is what the person at the terminal reads."""
+"""What can go wrong before or while an application starts. A message is what the person at the terminal reads."""
 
 
 class EmbeddedError(Exception):
@@ -8,12 +8,12 @@ class EmbeddedError(Exception):
 
 
 class StartFailed(EmbeddedError):
-    """A process of the shop ended, or was not ready in time. The message ends with what it said last."""
+    """A process of the application ended, or was not ready in time. The message ends with what it said last."""
 
     exit_code = 1
 
 
 class Interrupted(EmbeddedError):
-    """Somebody asked to stop while the shop was still starting. What was started is stopped again."""
+    """Somebody asked to stop while the application was still starting. What was started is stopped again."""
 
     exit_code = 0

@@ -16,8 +16,10 @@ class StateLock:
     not inherit it.
     """
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, holder: str = "an application", stop_it: str = "stop it") -> None:
+        """`holder` and `stop_it` are for the message to who comes second: who was first, and what to do about it."""
         self._state = state
+        self._holder, self._stop_it = holder, stop_it
         self._file: int | None = None
 
     def acquire(self) -> None:
@@ -39,8 +41,8 @@ class StateLock:
             pid = os.read(file, 20).decode().strip() or "unknown"
             os.close(file)
             raise EmbeddedError(
-                f"A shop already runs in {self._state} (launcher pid {pid}): stop it with "
-                "`python -m embedded down`, or choose another folder with EMBEDDED_STATE=…"
+                f"{self._holder.capitalize()} already runs in {self._state} (launcher pid {pid}): {self._stop_it}, "
+                "or choose another folder with EMBEDDED_STATE=…"
             ) from None
         os.ftruncate(file, 0)
         os.pwrite(file, f"{os.getpid()}\n".encode(), 0)

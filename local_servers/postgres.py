@@ -18,7 +18,7 @@ from local_servers.errors import EmbeddedError, StartFailed
 from local_servers.passwords import read_or_make, write_private
 from local_servers.processes import Run
 from local_servers.settings import HOST, Say, whole_number
-from local_servers.supervision import Program
+from local_servers.supervision import DATABASES_STOP, Program
 from local_servers.unprivileged import find_account
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ class Postgres:
             is_ready=self._is_ready,
             port=self.port,
             stop_signal=signal.SIGINT,  # "fast": roll back what is open, write all down, and go
+            stop_phase=DATABASES_STOP,
             before=self._clear_the_way,
             user=self._account.user,
             group=self._account.group,

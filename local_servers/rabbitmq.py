@@ -16,7 +16,7 @@ from local_servers.binaries import find_rabbitmq
 from local_servers.errors import EmbeddedError
 from local_servers.processes import Run
 from local_servers.settings import HOST, ServerPorts
-from local_servers.supervision import Program
+from local_servers.supervision import BROKERS_STOP, DATABASES_STOP, Program
 
 AMQP_HELLO = b"AMQP\x00\x00\x09\x01"
 
@@ -51,6 +51,7 @@ class RabbitMQ:
             folder=self._folder,
             is_ready=lambda run: _answers(self._epmd_port, b""),
             port=self._epmd_port,
+            stop_phase=DATABASES_STOP,  # the server needs it until its own end
             patience=3.0,
         )
         server = Program(
@@ -60,6 +61,7 @@ class RabbitMQ:
             folder=self._folder,
             is_ready=self._is_ready,
             port=self.port,
+            stop_phase=BROKERS_STOP,
         )
         return epmd, server
 

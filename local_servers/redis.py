@@ -11,7 +11,7 @@ from local_servers.binaries import find_redis, major_version
 from local_servers.clearing import end_known, processes_of
 from local_servers.processes import Run
 from local_servers.settings import HOST, Say
-from local_servers.supervision import Program
+from local_servers.supervision import BROKERS_STOP, Program
 
 ENDS_WITHIN = 10.0
 
@@ -49,6 +49,7 @@ class Redis:
             folder=self.data,
             is_ready=self._is_ready,
             port=self.port,
+            stop_phase=BROKERS_STOP,
             patience=ENDS_WITHIN,
             before=self._clear_the_way,
         )

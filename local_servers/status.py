@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -16,12 +17,17 @@ PHASES = ("starting", "ready", "stopping")
 
 @dataclass(frozen=True)
 class Recorded:
-    """A process as it was started; `known` is its identity. Both pid and known are None while it is down."""
+    """A process as it was started; `known` is its identity. Both pid and known are None while it is down.
+
+    `stop_phase` and `stop_signal` are its program's: who finds it without its launcher ends it as that would have.
+    """
 
     name: str
     pid: int | None
     known: str | None
     port: int | None = None
+    stop_phase: int = 0
+    stop_signal: int = signal.SIGTERM
 
     @property
     def runs(self) -> bool:

@@ -14,12 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from embedded import Ports
+from embedded import Ports, Shop
+from embedded.services import ROLES, Surroundings, flower_program, service_program
 from embedded.settings import DATABASES, ROOT, state_folder
 from embedded.status import ShopStatus, read_status
 from local_servers.identity import identity
+from local_servers.leftovers import stop_phases
 from local_servers.settings import free_port
 from local_servers.status import Recorded, as_table, write_status
+from local_servers.supervision import BROKERS_STOP, DATABASES_STOP
 
 GONE = Recorded("launcher", 4_000_000, "a boot long ago:1")
 
@@ -74,6 +77,22 @@ def test_up_says_so_without_a_traceback_and_ends_with_exit_code_2(busy_port: int
     assert done.returncode == 2
     assert done.stderr.startswith(f"embedded: Port {busy_port} of 127.0.0.1, wanted for postgres, is in use")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_work_ends_before_what_it_needs() -> None:
+    around = Surroundings(ROOT, {})
+    programs = [flower_program(1, ROOT, around), *(service_program("users", role, 2, around) for role in ROLES)]
+    phases = {program.name: program.stop_phase for program in programs}
+    assert stop_phases(phases) == [["flower", "users-api"], ["users-worker"], ["users-outcome-worker"]]
+    assert max(phases.values()) < BROKERS_STOP < DATABASES_STOP
+
+
+def test_a_second_shop_in_one_folder_is_told_how_to_stop_the_first(tmp_path: Path) -> None:
+    first = Shop.lock_of(tmp_path)
+    first.acquire()
+    said = embedded(tmp_path, "down").stderr
+    assert said.startswith(f"embedded: A shop already runs in {tmp_path} (launcher pid {os.getpid()}): stop it with `")
+    first.release()
 
 
 def test_status_of_nothing_ends_with_exit_code_3_and_an_empty_list_for_programs(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from local_servers.leftovers import stop_leftovers, stop_phases
 from local_servers.lock import StateLock
 from local_servers.passwords import read_or_make
 from local_servers.status import Recorded, Status, as_json, read_status, status_file, write_status
+from local_servers.supervision import BROKERS_STOP, DATABASES_STOP
 
 ROOT = Path(__file__).resolve().parents[2]
 GONE = Recorded("launcher", 4_000_000, "a boot long ago:1")
@@ -117,15 +118,23 @@ def test_who_knows_no_more_than_the_servers_understands_an_application_that_says
     assert read_status(tmp_path, Status) == Status(GONE, "ready")
 
 
-def test_work_ends_before_what_it_needs() -> None:
-    names = ["postgres", "redis", "rabbitmq", "users-outcome-worker", "users-worker", "users-api", "flower"]
-    assert stop_phases(names) == [
-        ["users-api", "flower"],
-        ["users-worker"],
-        ["users-outcome-worker"],
-        ["redis", "rabbitmq"],
-        ["postgres"],
-    ]
+def test_each_leftover_is_ended_by_its_own_signal(tmp_path: Path) -> None:
+    script = "import signal, time; signal.signal(signal.SIGINT, lambda *_: exit(7)); print(flush=True); time.sleep(60)"
+    with (
+        subprocess.Popen(["sleep", "60"], start_new_session=True) as site,
+        subprocess.Popen([sys.executable, "-c", script], start_new_session=True, stdout=subprocess.PIPE) as mailer,
+    ):
+        assert mailer.stdout is not None
+        mailer.stdout.readline()
+        last = replace(recorded("mailer", mailer), stop_phase=3, stop_signal=signal.SIGINT)
+        write_status(tmp_path, Status(GONE, "ready", (last, recorded("site", site))))
+        assert stop_leftovers(tmp_path, lambda line: None) == 2
+        assert (site.wait(5), mailer.wait(5)) == (-signal.SIGTERM, 7)
+
+
+def test_lower_phases_end_first_and_those_of_one_number_together() -> None:
+    phases = {"postgres": DATABASES_STOP, "redis": BROKERS_STOP, "mailer": 1, "site": 0, "search": 0}
+    assert stop_phases(phases) == [["site", "search"], ["mailer"], ["redis"], ["postgres"]]
 
 
 # Status and lock
@@ -140,10 +149,12 @@ def test_the_status_for_programs_has_null_for_a_process_that_does_not_run(sleepe
     ]
 
 
-def test_a_second_shop_in_one_folder_is_one_line_that_names_the_first(tmp_path: Path) -> None:
-    first, second = StateLock(tmp_path), StateLock(tmp_path)
+def test_a_second_one_in_one_folder_is_one_line_that_names_the_first(tmp_path: Path) -> None:
+    first, second = StateLock(tmp_path, "a site"), StateLock(tmp_path, "a site")
     first.acquire()
-    with pytest.raises(EmbeddedError, match=rf"already runs in .* \(launcher pid {os.getpid()}\)") as error:
+    with pytest.raises(
+        EmbeddedError, match=rf"^A site already runs in .* \(launcher pid {os.getpid()}\): stop it, or"
+    ) as error:
         second.acquire()
     assert "\n" not in str(error.value)
     first.release()
