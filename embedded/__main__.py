@@ -31,11 +31,11 @@ def main(argv: list[str]) -> int:
     if sys.platform == "win32":
         print(WINDOWS, file=sys.stderr)
         return 2
-    from local_servers.errors import EmbeddedError  # not before the check above
+    from local_servers.errors import LocalServersError  # not before the check above
 
     try:
         return _run(argv)
-    except EmbeddedError as error:
+    except LocalServersError as error:
         print(f"embedded: {error}", file=sys.stderr)
         return error.exit_code
     except PermissionError as error:

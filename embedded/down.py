@@ -11,7 +11,7 @@ from pathlib import Path
 from embedded.settings import state_folder
 from embedded.shop import Shop
 from embedded.status import read_status
-from local_servers.errors import EmbeddedError
+from local_servers.errors import LocalServersError
 from local_servers.leftovers import stop_leftovers
 from local_servers.status import Recorded
 
@@ -22,7 +22,7 @@ ENDS_WITHIN = 180.0
 def down(environment: Mapping[str, str]) -> int:
     """Returns 0 when nothing runs afterwards, also when nothing ran before.
 
-    Raises EmbeddedError when a launcher does not end in time.
+    Raises LocalServersError when a launcher does not end in time.
     """
     state = state_folder(environment)
     if not state.is_dir():
@@ -49,6 +49,6 @@ def _end_launcher(launcher: Recorded, state: Path) -> None:
     deadline = time.monotonic() + ENDS_WITHIN
     while launcher.runs:
         if time.monotonic() > deadline:
-            raise EmbeddedError(f"Launcher pid {launcher.pid} did not end within {ENDS_WITHIN:g} s.")
+            raise LocalServersError(f"Launcher pid {launcher.pid} did not end within {ENDS_WITHIN:g} s.")
         time.sleep(0.05)
     print("Stopped.")

@@ -55,7 +55,7 @@ class Screen:
 def up() -> int:
     """Run the shop until a signal asks for its end. Returns the exit code, 0 after a clean stop.
 
-    Raises EmbeddedError when it does not come up; then nothing of it is left running.
+    Raises LocalServersError when it does not come up; then nothing of it is left running.
     """
     began = time.monotonic()
     screen = Screen(sys.stdout)

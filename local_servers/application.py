@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
-from local_servers.errors import EmbeddedError
+from local_servers.errors import LocalServersError
 from local_servers.identity import identity
 from local_servers.leftovers import stop_leftovers, stop_phases
 from local_servers.lock import StateLock
@@ -48,7 +48,7 @@ class Application:
     Names of processes: `postgres` (or `postgres-<database>` for each), `redis` (then `epmd` and `rabbitmq`, if
     that is the broker), then those of the programs.
 
-    Timeouts are in seconds. A method that takes a name raises EmbeddedError for one that is unknown. The
+    Timeouts are in seconds. A method that takes a name raises LocalServersError for one that is unknown. The
     methods may be called from several threads, but `start` and `stop` from one only.
     """
 
@@ -80,7 +80,7 @@ class Application:
         a PostgreSQL server for each database instead of one for all. `route` may send a process another way to
         its servers, such as through a proxy; it is asked once for each process and server.
 
-        Raises EmbeddedError when a server is missing.
+        Raises LocalServersError when a server is missing.
         """
         self.state = state.resolve()
         self.ports = (ports or ServerPorts.free()).chosen()
@@ -149,11 +149,11 @@ class Application:
     def start(self) -> None:
         """Bring everything up; return when all of it is ready.
 
-        Raises EmbeddedError when a port is in use or another one already runs in the state folder, StartFailed
+        Raises LocalServersError when a port is in use or another one already runs in the state folder, StartFailed
         when a process does not come up, Interrupted after `interrupt`; everything is down again then.
         """
         if self._phase != "stopped":
-            raise EmbeddedError(f"This {self.noun} is {self._phase} already.")
+            raise LocalServersError(f"This {self.noun} is {self._phase} already.")
         self._lock.acquire()
         self._phase = "starting"
         try:
@@ -280,7 +280,7 @@ class Application:
         """Where `redis`, `postgres` (or `postgres-<database>`) keeps its data."""
         folders = {postgres.name: postgres.data for postgres in self._all_postgres} | {"redis": self._redis.data}
         if name not in folders:
-            raise EmbeddedError(f"{name!r} keeps no data here (these do: {', '.join(folders)}).")
+            raise LocalServersError(f"{name!r} keeps no data here (these do: {', '.join(folders)}).")
         return folders[name]
 
     @property
@@ -315,7 +315,7 @@ class Application:
         return (*postgres, "redis", *rabbitmq, *self.programs())
 
     def pid(self, name: str) -> int:
-        """Of the process that runs now. Raises EmbeddedError while there is none."""
+        """Of the process that runs now. Raises LocalServersError while there is none."""
         return self._run(name).pid
 
     def log_of(self, name: str) -> str:
@@ -324,14 +324,14 @@ class Application:
         Also of jobs, and of `launcher`.
         """
         if name not in self._outputs:
-            raise EmbeddedError(f"No process of the {self.noun} is called {name!r}.")
+            raise LocalServersError(f"No process of the {self.noun} is called {name!r}.")
         return self._outputs[name].text()
 
     def kill(self, name: str, sig: int = signal.SIGKILL) -> None:
         """Signal the process with all its helpers. Supervision starts it again once it has ended.
 
         After SIGKILL it has ended when this returns. `wait_ready` counts the next run only, for this and for
-        every other signal that ends. Raises EmbeddedError when the process does not run.
+        every other signal that ends. Raises LocalServersError when the process does not run.
         """
         run = self._run(name)
         run.signal_all(sig)
@@ -341,7 +341,7 @@ class Application:
     def signal(self, name: str, sig: int) -> None:
         """Signal the process alone, but freeze and thaw (SIGSTOP, SIGCONT) it with all its helpers.
 
-        Raises EmbeddedError when the process does not run.
+        Raises LocalServersError when the process does not run.
         """
         run = self._run(name)
         if sig in (signal.SIGSTOP, signal.SIGCONT):
@@ -375,13 +375,13 @@ class Application:
     def _find(self, name: str) -> Kept:
         if name not in self._kept:
             known = ", ".join(self._kept) or f"none: the {self.noun} is not up"
-            raise EmbeddedError(f"No process of the {self.noun} is called {name!r} (there is: {known}).")
+            raise LocalServersError(f"No process of the {self.noun} is called {name!r} (there is: {known}).")
         return self._kept[name]
 
     def _run(self, name: str) -> Run:
         run = self._find(name).run
         if run is None:
-            raise EmbeddedError(f"{name} does not run at this moment.")
+            raise LocalServersError(f"{name} does not run at this moment.")
         return run
 
     # What others are told

@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from local_servers.errors import EmbeddedError
+from local_servers.errors import LocalServersError
 
 
 class StateLock:
@@ -25,13 +25,13 @@ class StateLock:
     def acquire(self) -> None:
         """Take the lock, making the state folder if need be.
 
-        Raises EmbeddedError when another launcher holds it, or the folder cannot be written.
+        Raises LocalServersError when another launcher holds it, or the folder cannot be written.
         """
         try:
             self._state.mkdir(parents=True, exist_ok=True)
             file = os.open(self._state / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise EmbeddedError(
+            raise LocalServersError(
                 f"Cannot write to the state folder {self._state} ({error.strerror}): "
                 "make it yours, or choose another with EMBEDDED_STATE=…"
             ) from error
@@ -40,7 +40,7 @@ class StateLock:
         except BlockingIOError:
             pid = os.read(file, 20).decode().strip() or "unknown"
             os.close(file)
-            raise EmbeddedError(
+            raise LocalServersError(
                 f"{self._holder.capitalize()} already runs in {self._state} (launcher pid {pid}): {self._stop_it}, "
                 "or choose another folder with EMBEDDED_STATE=…"
             ) from None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from local_servers.binaries import find_postgres, major_version
 from local_servers.clearing import JUST_WAIT, end_known, processes_of
-from local_servers.errors import EmbeddedError, StartFailed
+from local_servers.errors import LocalServersError, StartFailed
 from local_servers.passwords import read_or_make, write_private
 from local_servers.processes import Run
 from local_servers.settings import HOST, Say, whole_number
@@ -49,7 +49,7 @@ class Postgres:
         databases: Mapping[str, str],
         only: str | None = None,
     ) -> None:
-        """Find the programs and settle who runs them. Raises EmbeddedError when there are none.
+        """Find the programs and settle who runs them. Raises LocalServersError when there are none.
 
         `databases`: name → the role that owns it. `only`: the one of them that this server is for; it is called
         after it. None: it is for all.
@@ -87,11 +87,11 @@ class Postgres:
     def prepare(self) -> None:
         """Make the data folder, once; nothing is left half made under its name.
 
-        Raises EmbeddedError when it is there without its passwords, StartFailed when initdb fails.
+        Raises LocalServersError when it is there without its passwords, StartFailed when initdb fails.
         """
         passwords = self._state / "passwords.json"
         if self.data.exists() and not passwords.exists():
-            raise EmbeddedError(
+            raise LocalServersError(
                 f"{self.data} is there, but its passwords are not ({passwords}): put them back, "
                 f"or remove {self.data} to begin with empty databases."
             )

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from local_servers.binaries import find_rabbitmq
-from local_servers.errors import EmbeddedError
+from local_servers.errors import LocalServersError
 from local_servers.processes import Run
 from local_servers.settings import HOST, ServerPorts
 from local_servers.supervision import BROKERS_STOP, DATABASES_STOP, Program
@@ -25,14 +25,14 @@ class RabbitMQ:
     """A node with data, log, cookie and configuration below the state folder, and its port mapper."""
 
     def __init__(self, state: Path, ports: ServerPorts, environment: Mapping[str, str], node: str) -> None:
-        """Find the programs. Raises EmbeddedError when there are none.
+        """Find the programs. Raises LocalServersError when there are none.
 
         `node`: never changed for one state folder, for its data belong to a node of this name.
         """
         self._server = find_rabbitmq(environment)
         epmd = shutil.which("epmd", path=environment.get("PATH"))
         if epmd is None:
-            raise EmbeddedError(f"{self._server} is there, but Erlang's epmd is not on PATH: install Erlang.")
+            raise LocalServersError(f"{self._server} is there, but Erlang's epmd is not on PATH: install Erlang.")
         self._epmd = epmd
         self._folder = state / "rabbitmq"
         self.port, self._dist_port, self._epmd_port = ports.rabbitmq, ports.rabbitmq_dist, ports.epmd

@@ -20,7 +20,7 @@ class Redis:
     """A data folder below the state folder, named with server and major version, and the server on it."""
 
     def __init__(self, state: Path, port: int, environment: Mapping[str, str], say: Say) -> None:
-        """Find the program. Raises EmbeddedError when there is none."""
+        """Find the program. Raises LocalServersError when there is none."""
         self._server = find_redis(environment)
         kind = self._server.name.removesuffix("-server")
         self.data = state / f"{kind}{major_version(self._server)}"

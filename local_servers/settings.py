@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal, Self
 
-from local_servers.errors import EmbeddedError
+from local_servers.errors import LocalServersError
 
 HOST = "127.0.0.1"
 
@@ -26,11 +26,11 @@ def state_folder(environment: Mapping[str, str], default: Path) -> Path:
 def whole_number(environment: Mapping[str, str], name: str, default: int, most: int) -> int:
     """The setting `name`, from 0 to `most`.
 
-    Raises EmbeddedError when it is something else.
+    Raises LocalServersError when it is something else.
     """
     text = environment.get(name, "").strip() or str(default)
     if not text.isdecimal() or int(text) > most:
-        raise EmbeddedError(f"{name}={text!r} is not a whole number from 0 to {most}: correct or unset it.")
+        raise LocalServersError(f"{name}={text!r} is not a whole number from 0 to {most}: correct or unset it.")
     return int(text)
 
 
@@ -51,14 +51,14 @@ class ServerPorts:
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
         """The usual ports, each moved by `POSTGRES_PORT`, `REDIS_PORT` and so on.
 
-        Raises EmbeddedError for a value that is no port, and for one port given to two.
+        Raises LocalServersError for a value that is no port, and for one port given to two.
         """
         chosen = {name: whole_number(environment, setting_of(name), getattr(cls, name), 65535) for name in cls.names()}
         names: dict[int, str] = {}
         for name, port in chosen.items():
             if port and port in names:
                 one, other = setting_of(names[port]), setting_of(name)
-                raise EmbeddedError(f"{one} and {other} are both {port}: move one of them.")
+                raise LocalServersError(f"{one} and {other} are both {port}: move one of them.")
             names[port] = name
         return cls(**chosen)
 
@@ -122,7 +122,7 @@ def free_port(taken: Collection[int] = ()) -> int:
         port = random.randrange(low, low + 12_000)
         if port not in taken and is_free(port):
             return port
-    raise EmbeddedError(f"No free port between {low} and {low + 12_000} on {HOST}.")
+    raise LocalServersError(f"No free port between {low} and {low + 12_000} on {HOST}.")
 
 
 def _first_ephemeral_port() -> int:
@@ -135,11 +135,11 @@ def _first_ephemeral_port() -> int:
 def check_ports(ports: ServerPorts, used: Collection[str]) -> None:
     """Make sure that every port in `used` (names as in ServerPorts) is free.
 
-    Raises EmbeddedError with one line for each that is not.
+    Raises LocalServersError with one line for each that is not.
     """
     busy = [(name, port) for name, port in ports.as_dict().items() if name in used and not is_free(port)]
     if busy:
-        raise EmbeddedError(
+        raise LocalServersError(
             "\n".join(
                 f"Port {port} of {HOST}, wanted for {name}, is in use: stop what listens there, "
                 f"or choose another with {setting_of(name)}=… (0 picks a free one)."

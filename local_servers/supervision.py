@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from local_servers.errors import EmbeddedError, Interrupted, StartFailed
+from local_servers.errors import Interrupted, LocalServersError, StartFailed
 from local_servers.output import Output
 from local_servers.processes import Run
 from local_servers.settings import Say
@@ -196,7 +196,7 @@ class Kept:
                     return
                 try:
                     self._launch({})
-                except (OSError, EmbeddedError) as error:
+                except (OSError, LocalServersError) as error:
                     self._say(f"{self.name} ended ({how}) and could not be started again: {error}")
                     continue
                 new = self._run

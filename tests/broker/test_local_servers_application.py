@@ -15,7 +15,7 @@ import psycopg2
 import pytest
 
 from local_servers.application import Application, Make
-from local_servers.errors import EmbeddedError
+from local_servers.errors import LocalServersError
 from local_servers.identity import identity
 from local_servers.settings import ServerPorts, is_free
 from local_servers.status import Status, read_status, status_file
@@ -74,7 +74,7 @@ def post(tmp_path_factory: pytest.TempPathFactory, asked: list[tuple[str, str]])
 def test_a_job_is_done_before_the_programs_start_and_is_gone_then(post: Post) -> None:
     assert post.log_of("tables") == f"made for {post.database_url('parcels')}?through=proxy\n"
     assert post.names == ("postgres", "redis", "site", "sorter")
-    with pytest.raises(EmbeddedError, match=r"No process of the application is called 'tables' \(there is: redis"):
+    with pytest.raises(LocalServersError, match=r"No process of the application is called 'tables' \(there is: redis"):
         post.pid("tables")
 
 
@@ -119,9 +119,9 @@ def test_the_status_says_what_a_later_launcher_needs_to_end_it_in_order(post: Po
 
 
 def test_a_second_one_in_the_folder_does_not_start(post: Post) -> None:
-    with pytest.raises(EmbeddedError, match=r"^An application already runs in .*: stop it, or choose another"):
+    with pytest.raises(LocalServersError, match=r"^An application already runs in .*: stop it, or choose another"):
         Post(post.state, databases=DATABASES).start()
-    with pytest.raises(EmbeddedError, match=r"^This application is ready already"):
+    with pytest.raises(LocalServersError, match=r"^This application is ready already"):
         post.start()
 
 

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from atomic_commit.testing.failpoints import POINTS
 from celery_config.manifest import SERVICES
 from embedded.shop import Shop
-from local_servers.errors import EmbeddedError
+from local_servers.errors import LocalServersError
 
 from .history import History
 from .proxy import Network
@@ -81,7 +81,7 @@ class Faults(threading.Thread):
             began = time.time()
             try:
                 what = getattr(self, f"_{fault}")()
-            except (EmbeddedError, RedisError, OSError) as error:
+            except (LocalServersError, RedisError, OSError) as error:
                 what = f"could not be done: {error}"
             self._history.add("fault", began, status=fault, what=what)
         for name in POINTS:

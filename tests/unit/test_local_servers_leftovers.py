@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from local_servers.errors import EmbeddedError
+from local_servers.errors import LocalServersError
 from local_servers.identity import descendants, identity, working_in
 from local_servers.leftovers import stop_leftovers, stop_phases
 from local_servers.lock import StateLock
@@ -153,7 +153,7 @@ def test_a_second_one_in_one_folder_is_one_line_that_names_the_first(tmp_path: P
     first, second = StateLock(tmp_path, "a site"), StateLock(tmp_path, "a site")
     first.acquire()
     with pytest.raises(
-        EmbeddedError, match=rf"^A site already runs in .* \(launcher pid {os.getpid()}\): stop it, or"
+        LocalServersError, match=rf"^A site already runs in .* \(launcher pid {os.getpid()}\): stop it, or"
     ) as error:
         second.acquire()
     assert "\n" not in str(error.value)
@@ -172,7 +172,7 @@ def test_the_lock_of_a_launcher_that_was_killed_is_free_although_its_children_li
     with subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as launcher:
         assert launcher.stdout is not None
         child = int(launcher.stdout.readline())
-        with pytest.raises(EmbeddedError):
+        with pytest.raises(LocalServersError):
             StateLock(tmp_path).acquire()
         launcher.kill()
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from local_servers.errors import EmbeddedError
+from local_servers.errors import LocalServersError
 from local_servers.settings import ServerPorts, check_ports, free_port, is_free, state_folder
 
 
@@ -48,12 +48,12 @@ def test_each_port_is_moved_by_its_own_setting() -> None:
 
 @pytest.mark.parametrize("value", ["abc", "-1", "65536", "8001.5", "tcp://10.0.0.1:6379"])
 def test_a_value_that_is_no_port_is_one_line_that_names_the_setting(value: str) -> None:
-    with pytest.raises(EmbeddedError, match=r"^REDIS_PORT='.*' is not a whole number from 0 to 65535"):
+    with pytest.raises(LocalServersError, match=r"^REDIS_PORT='.*' is not a whole number from 0 to 65535"):
         Ports.from_environment({"REDIS_PORT": value})
 
 
 def test_one_port_for_two_is_one_line_that_names_both_settings() -> None:
-    with pytest.raises(EmbeddedError, match=r"^SITE_PORT and SEARCH_PORT are both 8002"):
+    with pytest.raises(LocalServersError, match=r"^SITE_PORT and SEARCH_PORT are both 8002"):
         Ports.from_environment({"SITE_PORT": "8002"})
 
 
@@ -70,7 +70,7 @@ def test_a_free_port_is_none_that_an_outgoing_connection_may_be_given() -> None:
 
 
 def test_a_port_in_use_is_one_line_that_says_what_where_and_how_to_fix(busy_port: int) -> None:
-    with pytest.raises(EmbeddedError) as error:
+    with pytest.raises(LocalServersError) as error:
         check_ports(Ports(search=busy_port), {"search"})
     message = str(error.value)
     assert f"Port {busy_port} of 127.0.0.1, wanted for search, is in use" in message
