@@ -73,7 +73,7 @@ lint: $(DEVELOPS) ## Check style and format
 
 types: $(DEVELOPS) ## Check types
 	@$(PY) -m mypy
-	@$(PY) -m mypy embedded
+	@$(PY) -m mypy embedded local_servers
 
 format: $(DEVELOPS) ## Put the code into format, with the lint that repairs itself
 	@$(PY) -m ruff check --fix-only --quiet .

@@ -16,7 +16,7 @@ from typing import Self
 import psycopg2
 import redis
 
-from embedded.identity import descendants
+from local_servers.identity import descendants
 
 _TICK, _PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 #: PostgreSQL's processes tell the shared statistics what they did when they have been idle for ten seconds.

@@ -9,10 +9,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from embedded.output import Output
-from embedded.postgres import Postgres, role_of
-from embedded.settings import free_port
-from embedded.supervision import Kept
+from embedded.settings import DATABASES
+from local_servers.output import Output
+from local_servers.postgres import Postgres
+from local_servers.settings import free_port
+from local_servers.supervision import Kept
 from service_roles.migrate import upgrade
 
 
@@ -22,7 +23,7 @@ def migrated_database(service: str) -> Iterator[tuple[str, str]]:
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         state = Path(folder)
         state.chmod(0o755)  # where the server runs as another user it has to pass through
-        server = Postgres(state, free_port(), os.environ, lambda _: None)
+        server = Postgres(state, free_port(), os.environ, lambda _: None, DATABASES)
         server.prepare()
         output = Output("postgres", state / "logs", None)
         kept = Kept(server.program(), output, say=lambda _: None, changed=lambda: None)
@@ -30,7 +31,7 @@ def migrated_database(service: str) -> Iterator[tuple[str, str]]:
         try:
             kept.wait_ready(60)
             server.provide_databases()
-            url = server.url(service, role_of(service))
+            url = server.url(service, DATABASES[service])
             os.environ["DATABASE_URL"] = url
             if upgrade(f"{service}_service"):
                 raise SystemExit(f"{service} could not be migrated")

@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from celery_config.manifest import SERVICES
-from embedded.output import Output
-from embedded.postgres import Postgres, role_of
-from embedded.redis import Redis
-from embedded.settings import HOST, ROOT, free_port
-from embedded.supervision import Kept, Program
+from embedded.settings import DATABASES, ROOT
+from local_servers.output import Output
+from local_servers.postgres import Postgres
+from local_servers.redis import Redis
+from local_servers.settings import HOST, free_port
+from local_servers.supervision import Kept, Program
 
 _READY_WITHIN = 60.0
 #: Statements are counted by an extension that has to be loaded at the server's start.
@@ -32,7 +33,7 @@ def prepare_counting(state: Path) -> None:
     """Make the data folder of a PostgreSQL server that counts its statements; whatever is started on it does."""
     state.mkdir(parents=True, exist_ok=True)
     state.chmod(0o755)  # where the server runs as another user it has to pass through
-    server = Postgres(state, 0, os.environ, lambda _: None)
+    server = Postgres(state, 0, os.environ, lambda _: None, DATABASES)
     server.prepare()
     with (server.data / "postgresql.conf").open("a") as settings:
         settings.write(_COUNTING)
@@ -43,7 +44,7 @@ class Servers:
 
     def __init__(self, state: Path) -> None:
         self.state = state
-        self._postgres = Postgres(state, free_port(), os.environ, lambda _: None)
+        self._postgres = Postgres(state, free_port(), os.environ, lambda _: None, DATABASES)
         self._redis = Redis(state, free_port(), os.environ, lambda _: None)
         self._servers: dict[str, Kept] = {}
         self._started: list[Kept] = []
@@ -85,7 +86,7 @@ class Servers:
         }
 
     def url(self, service: str) -> str:
-        return self._postgres.url(service, role_of(service))
+        return self._postgres.url(service, DATABASES[service])
 
     def admin_url(self, database: str) -> str:
         return self._postgres.admin_url(database)

@@ -32,8 +32,8 @@ from redis import Redis
 
 from benchmarks.machine import machine
 from celery_config.manifest import SERVICES
-from embedded.identity import descendants
 from embedded.shop import Shop
+from local_servers.identity import descendants
 
 #: Seconds: everything that grows old has done so before the first half of an hour is over.
 AGES = {"ATOMIC_DEADLINE": "60", "ATOMIC_KEEP_TRANSACTIONS": "300", "ATOMIC_KEEP_BRANCH_ROWS": "720"}

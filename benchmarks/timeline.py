@@ -33,7 +33,7 @@ from benchmarks.figures import percentile
 from benchmarks.machine import machine
 from benchmarks.measure import Bench
 from benchmarks.options import Options
-from embedded.settings import HOST
+from local_servers.settings import HOST
 
 #: What Celery tells of a task that succeeds, in this order.
 _STEPS = ("sent", "received", "started", "succeeded")

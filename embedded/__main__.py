@@ -31,11 +31,11 @@ def main(argv: list[str]) -> int:
     if sys.platform == "win32":
         print(WINDOWS, file=sys.stderr)
         return 2
-    from embedded.errors import EmbeddedError  # not before the check above
+    from local_servers.errors import LocalServersError  # not before the check above
 
     try:
         return _run(argv)
-    except EmbeddedError as error:
+    except LocalServersError as error:
         print(f"embedded: {error}", file=sys.stderr)
         return error.exit_code
     except PermissionError as error:
@@ -60,22 +60,24 @@ def _run(argv: list[str]) -> int:
 
 
 def _status(*, as_json: bool) -> int:
-    from embedded import status
-    from embedded.readiness import readiness
     from embedded.settings import state_folder
+    from embedded.status import read_status
+    from local_servers.readiness import readiness
+    from local_servers.status import as_json as for_programs
+    from local_servers.status import as_table
 
     state = state_folder(os.environ)
-    found = status.read_status(state)
+    found = read_status(state)
     if found is None or not found.launcher.runs:
         if as_json:
-            print(status.as_json(None))
+            print(for_programs(None))
         print(f"embedded: no shop runs in {state}.", file=sys.stderr)
         if found and found.leftovers:
             left = f"what a killed launcher left still runs (processes: {len(found.leftovers)})"
             print(f"embedded: {left}: `python -m embedded down` ends it.", file=sys.stderr)
         return NOT_RUNNING
     ready = readiness(found.apis)
-    print(status.as_json(found, ready) if as_json else status.as_table(found, ready))
+    print(for_programs(found, ready) if as_json else as_table(found, ready))
     return 0
 
 

@@ -8,11 +8,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from embedded.errors import EmbeddedError
-from embedded.leftovers import stop_leftovers
-from embedded.lock import StateLock
 from embedded.settings import state_folder
-from embedded.status import Recorded, read_status
+from embedded.shop import Shop
+from embedded.status import read_status
+from local_servers.errors import LocalServersError
+from local_servers.leftovers import stop_leftovers
+from local_servers.status import Recorded
 
 ENDS_WITHIN = 180.0
 """Seconds: longer than every phase of a stop with its patience."""
@@ -21,7 +22,7 @@ ENDS_WITHIN = 180.0
 def down(environment: Mapping[str, str]) -> int:
     """Returns 0 when nothing runs afterwards, also when nothing ran before.
 
-    Raises EmbeddedError when a launcher does not end in time.
+    Raises LocalServersError when a launcher does not end in time.
     """
     state = state_folder(environment)
     if not state.is_dir():
@@ -31,7 +32,7 @@ def down(environment: Mapping[str, str]) -> int:
     if status is not None and status.launcher.runs:
         _end_launcher(status.launcher, state)
         return 0
-    lock = StateLock(state)
+    lock = Shop.lock_of(state)
     lock.acquire()
     try:
         ended = stop_leftovers(state, print)
@@ -48,6 +49,6 @@ def _end_launcher(launcher: Recorded, state: Path) -> None:
     deadline = time.monotonic() + ENDS_WITHIN
     while launcher.runs:
         if time.monotonic() > deadline:
-            raise EmbeddedError(f"Launcher pid {launcher.pid} did not end within {ENDS_WITHIN:g} s.")
+            raise LocalServersError(f"Launcher pid {launcher.pid} did not end within {ENDS_WITHIN:g} s.")
         time.sleep(0.05)
     print("Stopped.")

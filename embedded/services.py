@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedded.settings import HOST
-from embedded.supervision import Program
+from local_servers.settings import HOST
+from local_servers.supervision import Program
 
 ROLES = ("api", "worker", "outcome-worker")
 API_PATIENCE = 40.0
 """Longer than a client may wait for a decision: who waits is still answered (see the APIs' own stop)."""
+STOP_PHASES = {"api": 0, "worker": 1, "outcome-worker": 2}
+"""First what takes new work, then the workers of branches, then those of outcomes: both finish what they run, and what
+the first still sends is for the second."""
 WORKER_READY = " ready."
 """In the line that Celery logs once a worker takes tasks."""
 
@@ -50,6 +53,7 @@ def service_program(service: str, role: str, port: int, around: Surroundings) ->
         folder=around.folder,
         is_ready=lambda run: run.announced.is_set(),
         ready_text=WORKER_READY,
+        stop_phase=STOP_PHASES[role],
     )
 
 

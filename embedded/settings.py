@@ -1,149 +1,34 @@
-"""Where things are: ports, the state folder, the repository. All of it movable from the environment."""
+"""Where the shop is: its ports, databases, state folder, and the repository."""
 
 from __future__ import annotations
 
-import random
-import socket
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from celery_config.manifest import PORTS
-from embedded.errors import EmbeddedError
+from celery_config.manifest import PORTS, SERVICES
+from local_servers import settings
+from local_servers.settings import ServerPorts
 
 ROOT = Path(__file__).resolve().parent.parent
 """The repository: the services run with it as their working directory."""
 
-HOST = "127.0.0.1"
-
-Broker = Literal["redis", "rabbitmq"]
-Say = Callable[[str], None]
-"""Takes one line of the launcher's own."""
-
-
-def state_folder(environment: Mapping[str, str]) -> Path:
-    """The folder with databases, queues, passwords and logs: `EMBEDDED_STATE`, else `.embedded` here."""
-    return Path(environment.get("EMBEDDED_STATE") or ROOT / ".embedded").expanduser().resolve()
-
-
-def whole_number(environment: Mapping[str, str], name: str, default: int, most: int) -> int:
-    """The setting `name`, from 0 to `most`.
-
-    Raises EmbeddedError when it is something else.
-    """
-    text = environment.get(name, "").strip() or str(default)
-    if not text.isdecimal() or int(text) > most:
-        raise EmbeddedError(f"{name}={text!r} is not a whole number from 0 to {most}: correct or unset it.")
-    return int(text)
-
 
 @dataclass(frozen=True)
-class Ports:
+class Ports(ServerPorts):
     """A TCP port on 127.0.0.1 for everything that listens; 0 means "pick a free one"."""
 
     users: int = PORTS["users"]
     products: int = PORTS["products"]
     orders: int = PORTS["orders"]
     flower: int = 5555
-    postgres: int = 5440
-    redis: int = 6390
-    rabbitmq: int = 0
-    rabbitmq_dist: int = 0
-    epmd: int = 0
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Ports:
-        """The usual ports, each moved by `USERS_PORT`, `POSTGRES_PORT` and so on.
-
-        Raises EmbeddedError for a value that is no port, and for one port given to two.
-        """
-        chosen = {
-            field.name: whole_number(environment, setting_of(field.name), getattr(cls, field.name), 65535)
-            for field in fields(cls)
-        }
-        names: dict[int, str] = {}
-        for name, port in chosen.items():
-            if port and port in names:
-                one, other = setting_of(names[port]), setting_of(name)
-                raise EmbeddedError(f"{one} and {other} are both {port}: move one of them.")
-            names[port] = name
-        return cls(**chosen)
-
-    @classmethod
-    def free(cls) -> Ports:
-        """Everything on a free port: what tests want."""
-        return cls(**{field.name: 0 for field in fields(cls)})
-
-    def chosen(self) -> Ports:
-        """The same ports with a free one in place of each 0."""
-        taken = {port for port in self.as_dict().values() if port}
-        found: dict[str, int] = {}
-        for name, port in self.as_dict().items():
-            if not port:
-                found[name] = free_port(taken)
-                taken.add(found[name])
-        return replace(self, **found)
-
-    def as_dict(self) -> dict[str, int]:
-        """Name → port."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    def of(self, name: str) -> int:
-        """The port of "users", "postgres", …"""
-        return self.as_dict()[name]
 
 
-def setting_of(name: str) -> str:
-    """The environment variable that moves the port of `name`."""
-    return f"{name.upper()}_PORT"
+DATABASES = {service: f"{service}_service" for service in SERVICES}
+"""A database for each service, called after it → the role that owns it. Nothing but that: preparing a transaction
+needs no more."""
 
 
-def is_free(port: int) -> bool:
-    """Whether a server could listen on this port of 127.0.0.1 now."""
-    with socket.socket() as probe:
-        # As servers do: connections that linger after a stop (TIME_WAIT) are no obstacle, a listener is.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
-
-
-def free_port(taken: Collection[int] = ()) -> int:
-    """A port that nobody uses and that the system will not hand to an outgoing connection.
-
-    Asking the system (port 0) would give one of those that it hands out. While a server on such a port is
-    down, its clients' connection attempts may be given that very port as their own: the server could not
-    come back, or a client would be connected to itself.
-    """
-    low = max(_first_ephemeral_port() - 12_000, 10_000)
-    for _ in range(1_000):
-        port = random.randrange(low, low + 12_000)
-        if port not in taken and is_free(port):
-            return port
-    raise EmbeddedError(f"No free port between {low} and {low + 12_000} on {HOST}.")
-
-
-def _first_ephemeral_port() -> int:
-    try:
-        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    except (OSError, ValueError, IndexError):
-        return 32_768  # Linux's default; other systems begin higher
-
-
-def check_ports(ports: Ports, used: Collection[str]) -> None:
-    """Make sure that every port in `used` (names as in Ports) is free.
-
-    Raises EmbeddedError with one line for each that is not.
-    """
-    busy = [(name, port) for name, port in ports.as_dict().items() if name in used and not is_free(port)]
-    if busy:
-        raise EmbeddedError(
-            "\n".join(
-                f"Port {port} of {HOST}, wanted for {name}, is in use: stop what listens there, "
-                f"or choose another with {setting_of(name)}=… (0 picks a free one)."
-                for name, port in busy
-            )
-        )
+def state_folder(environment: Mapping[str, str]) -> Path:
+    """The folder with databases, queues, passwords and logs: `EMBEDDED_STATE`, else `.embedded` here."""
+    return settings.state_folder(environment, ROOT / ".embedded")

@@ -1,109 +1,29 @@
-"""`status.json` in the state folder: what runs there now, for other terminals and for the next launcher."""
+"""What the shop says of itself in `status.json`, beside what every application on these servers says."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from embedded.identity import identity
-from embedded.passwords import write_private
-
-PHASES = ("starting", "ready", "stopping")
+from local_servers import status
+from local_servers.status import Status
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """A process as it was started; `known` is its identity. Both pid and known are None while it is down."""
+class ShopStatus(Status):
+    """The `apis` are the services'."""
 
-    name: str
-    pid: int | None
-    known: str | None
-    port: int | None = None
-
-    @property
-    def runs(self) -> bool:
-        """Whether the very process that was recorded is there now."""
-        return self.pid is not None and self.known is not None and identity(self.pid) == self.known
-
-
-@dataclass(frozen=True)
-class Status:
-    """A shop: its launcher, its processes, and where things can be reached (URLs)."""
-
-    launcher: Recorded
-    phase: str
-    processes: tuple[Recorded, ...] = ()
-    databases: Mapping[str, str] = field(default_factory=dict)
-    broker: str = ""
-    result_backend: str = ""
-    apis: Mapping[str, str] = field(default_factory=dict)
     flower: str | None = None
 
     @property
-    def leftovers(self) -> tuple[Recorded, ...]:
-        """Processes that still run although their launcher does not."""
-        return () if self.launcher.runs else tuple(one for one in self.processes if one.runs)
+    def addresses(self) -> dict[str, str]:
+        flower = {"flower": self.flower} if self.flower else {}
+        return {**self.apis, **flower, **super().addresses}
 
 
-def status_file(state: Path) -> Path:
-    return state / "status.json"
+def read_status(state: Path) -> ShopStatus | None:
+    """What runs in the state folder; None when nothing is known.
 
-
-def write_status(state: Path, status: Status) -> None:
-    """Replace the file in one step. It names passwords: only its owner may read it."""
-    write_private(status_file(state), json.dumps(asdict(status), indent=1))
-
-
-def read_status(state: Path) -> Status | None:
-    """What the file says; None when there is none, or none that can be understood.
-
-    Raises PermissionError when it is another user's.
+    Raises PermissionError when the file is another user's.
     """
-    try:
-        said = json.loads(status_file(state).read_text())
-        launcher = Recorded(**said.pop("launcher"))
-        processes = tuple(Recorded(**one) for one in said.pop("processes"))
-        return Status(launcher=launcher, processes=processes, **said)
-    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
-        return None
-
-
-def forget_status(state: Path) -> None:
-    status_file(state).unlink(missing_ok=True)
-
-
-def as_json(status: Status | None, ready: Mapping[str, str] | None = None) -> str:
-    """For programs. The pid of a process that does not run at this moment is null; `ready`: what ``/readyz`` says."""
-    if status is None:
-        return json.dumps({"processes": [], "databases": {}, "broker": None})
-    processes = [_for_programs(one) for one in status.processes]
-    return json.dumps(
-        {**asdict(status), "processes": processes, "launcher": status.launcher.pid, "ready": ready}, indent=1
-    )
-
-
-def _for_programs(one: Recorded) -> dict[str, str | int | None]:
-    return {"name": one.name, "pid": one.pid if one.runs else None, "port": one.port}
-
-
-def as_table(status: Status, ready: Mapping[str, str] | None = None) -> str:
-    """For people."""
-    width = max(len(one.name) for one in (status.launcher, *status.processes))
-    lines = [f"{'process':<{width}}  {'pid':>7}  {'port':>5}  state"]
-    lines += [_row(status.launcher, width, status.phase)]
-    lines += [_row(one, width, "running" if one.runs else "down") for one in status.processes]
-    if ready:
-        lines += ["", "services", *(f"  {service:<9} {said}" for service, said in ready.items())]
-    lines += ["", "databases"]
-    lines += [f"  {name:<9} {url}" for name, url in status.databases.items()]
-    lines += ["", "addresses"]
-    servers = {"flower": status.flower, "broker": status.broker, "results": status.result_backend}
-    lines += [f"  {name:<9} {url}" for name, url in {**status.apis, **servers}.items() if url]
-    return "\n".join(lines)
-
-
-def _row(one: Recorded, width: int, state: str) -> str:
-    pid = one.pid if one.runs else "-"
-    return f"{one.name:<{width}}  {pid:>7}  {one.port or '-':>5}  {state}"
+    return status.read_status(state, ShopStatus)

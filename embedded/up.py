@@ -14,9 +14,10 @@ from types import FrameType
 from typing import TextIO
 
 from celery_config.manifest import SERVICES
-from embedded.errors import Interrupted
 from embedded.settings import Ports, state_folder
-from embedded.shop import LAUNCHER, Shop
+from embedded.shop import Shop
+from local_servers.application import LAUNCHER
+from local_servers.errors import Interrupted
 
 WIDTH = len("products-outcome-worker")
 COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
@@ -54,7 +55,7 @@ class Screen:
 def up() -> int:
     """Run the shop until a signal asks for its end. Returns the exit code, 0 after a clean stop.
 
-    Raises EmbeddedError when it does not come up; then nothing of it is left running.
+    Raises LocalServersError when it does not come up; then nothing of it is left running.
     """
     began = time.monotonic()
     screen = Screen(sys.stdout)

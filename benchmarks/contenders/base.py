@@ -14,7 +14,8 @@ from benchmarks.counters import Counters
 from benchmarks.load import Caller, Done, Http, Load, run
 from benchmarks.stage import Servers
 from benchmarks.stock import Stock
-from embedded.settings import HOST, ROOT, free_port
+from embedded.settings import ROOT
+from local_servers.settings import HOST, free_port
 
 #: Where packages are installed that only contenders need.
 BENCH_PYTHON = str(ROOT / ".venv-bench" / "bin" / "python")

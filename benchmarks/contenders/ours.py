@@ -10,11 +10,12 @@ from pathlib import Path
 from benchmarks.load import Caller, Http
 from benchmarks.stage import prepare_counting
 from celery_config.manifest import SERVICES
-from embedded.output import Output
 from embedded.services import ROLES, Surroundings, service_program
-from embedded.settings import HOST, ROOT
+from embedded.settings import ROOT
 from embedded.shop import Shop
-from embedded.supervision import Kept
+from local_servers.output import Output
+from local_servers.settings import HOST
+from local_servers.supervision import Kept
 
 from .base import Contender
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from embedded.errors import EmbeddedError
+from local_servers.errors import LocalServersError
 
 
-class DemoFailed(EmbeddedError):
+class DemoFailed(LocalServersError):
     """Something else happened than what the story tells. `service`: whose logs may say why; None: everybody's."""
 
     exit_code = 1

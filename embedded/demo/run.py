@@ -19,8 +19,8 @@ from embedded import up
 from embedded.demo.errors import DemoFailed
 from embedded.demo.screen import Screen
 from embedded.demo.story import Story
-from embedded.errors import EmbeddedError
 from embedded.shop import Shop
+from local_servers.errors import LocalServersError
 
 PROMISE_BROKEN = 1
 INTERRUPTED = 130
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
         interrupts.watch_over(shop)
         try:
             code = _run(shop, screen, interrupts)
-        except (_Interrupted, EmbeddedError) as error:
+        except (_Interrupted, LocalServersError) as error:
             if not interrupts.came:
                 screen.say("The demo ends here. Its folder and the logs in it are removed; --verbose prints them.")
                 raise
@@ -163,7 +163,7 @@ class _Interrupts:
         shop.interrupt()
         while True:
             self._signals.get()
-            with suppress(EmbeddedError):
+            with suppress(LocalServersError):
                 shop.kill_all()
 
 

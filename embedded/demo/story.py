@@ -17,8 +17,8 @@ from embedded.demo.errors import DemoFailed
 from embedded.demo.facts import Event, Task, Transaction
 from embedded.demo.screen import Screen
 from embedded.demo.view import View, as_problem, wait_for
-from embedded.errors import EmbeddedError
 from embedded.shop import Shop
+from local_servers.errors import LocalServersError
 
 ADA, GRACE, ALAN, KATHERINE = "Ada", "Grace", "Alan", "Katherine"
 TEA, POT, CUP = "Tea", "Pot", "Cup"
@@ -177,7 +177,7 @@ class Story:
     def _pid_other_than(self, old: int) -> int | None:
         try:
             pid = self._shop.pid(WORKER)
-        except EmbeddedError:  # between two runs
+        except LocalServersError:  # between two runs
             return None
         return pid if pid != old else None
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from embedded.errors import EmbeddedError
 from embedded.shop import Shop
+from local_servers.errors import LocalServersError
 
 from .shopkeeper import Shopkeeper
 
@@ -32,7 +32,7 @@ def running_shop(request: pytest.FixtureRequest) -> Iterator[tuple[Shop, str]]:
     state = Path(tempfile.mkdtemp(prefix=f"shop-{request.param}-"))
     try:
         started = Shop(state, environment=SPEEDY, broker=request.param)
-    except EmbeddedError as missing:
+    except LocalServersError as missing:
         pytest.skip(f"no {request.param} here: {missing}")
     with started:
         if request.param == "rabbitmq":

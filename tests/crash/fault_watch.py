@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from embedded.errors import EmbeddedError
 from embedded.shop import Shop
+from local_servers.errors import LocalServersError
 
 from .injections import Injection
 
@@ -64,7 +64,7 @@ class FaultWatch:
         for name in self._shop.names:
             try:
                 self._shop.wait_ready(name)
-            except EmbeddedError:  # found by the sweep itself, which waits for all of them before it goes on
+            except LocalServersError:  # found by the sweep itself, which waits for all of them before it goes on
                 break
         return time.time()
 

@@ -14,8 +14,8 @@ from redis.exceptions import RedisError
 
 from atomic_commit.testing.failpoints import FAILPOINTS
 from celery_config.manifest import SERVICES
-from embedded.errors import EmbeddedError
 from embedded.shop import Shop
+from local_servers.errors import LocalServersError
 
 from .history import History
 from .proxy import Network
@@ -81,7 +81,7 @@ class Faults(threading.Thread):
             began = time.time()
             try:
                 what = getattr(self, f"_{fault}")()
-            except (EmbeddedError, RedisError, OSError) as error:
+            except (LocalServersError, RedisError, OSError) as error:
                 what = f"could not be done: {error}"
             self._history.add("fault", began, status=fault, what=what)
         for name in FAILPOINTS:

@@ -17,8 +17,8 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import psycopg2
 
-from embedded.settings import HOST, free_port
-from embedded.unprivileged import NOBODY
+from local_servers.settings import HOST, free_port
+from local_servers.unprivileged import NOBODY
 from tests.broker.waiting import wait_until
 
 PROGRAM = "/usr/sbin/pgbouncer"

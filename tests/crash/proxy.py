@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
-from embedded.settings import HOST, free_port
+from local_servers.settings import HOST, free_port
 
 _CHUNK = 65536
 #: Closing with this option set sends a reset instead of an orderly end.

@@ -14,8 +14,8 @@ from typing import Any
 import psycopg2
 
 from celery_config.manifest import COORDINATORS
-from embedded.errors import EmbeddedError
 from embedded.shop import Shop
+from local_servers.errors import LocalServersError
 from tests.broker.databases import Databases
 from tests.broker.shopkeeper import Shopkeeper
 from tests.broker.waiting import wait_until
@@ -118,7 +118,7 @@ class Stage:
                 result["wrong"] += self._verdict(result)
         except SkippedError as reason:
             return {**result, "skipped": str(reason)}
-        except (AssertionError, EmbeddedError, OSError, psycopg2.Error) as error:
+        except (AssertionError, LocalServersError, OSError, psycopg2.Error) as error:
             result["wrong"].append(f"{type(error).__name__}: {error}")
         told = _told(self._history.entries()[before:])
         if told.slowest > ANSWER_WITHIN:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from celery_config.manifest import SERVICES
-from embedded.settings import free_port
+from local_servers.settings import free_port
 from tests.broker.waiting import wait_until
 from tests.crash.containers import Containers, docker, is_well
 from tests.docker.engine import ROOT, SHOP, NotHere

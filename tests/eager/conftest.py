@@ -13,7 +13,7 @@ from eager_shop import Shop
 from atomic_commit import TransactionRecord
 from atomic_commit.wire.messages import Messages
 from celery_config.manifest import SERVICES
-from embedded.postgres import Postgres
+from local_servers.postgres import Postgres
 from service_roles.migrate import upgrade
 
 #: Without a word about order the planner reads rows as they lie or by some index, as it likes. Here it has no choice.

@@ -11,10 +11,11 @@ from pathlib import Path
 import psycopg2
 from psycopg2 import extensions
 
-from embedded.output import Output
-from embedded.postgres import Postgres, role_of
-from embedded.settings import free_port
-from embedded.supervision import Kept
+from embedded.settings import DATABASES
+from local_servers.output import Output
+from local_servers.postgres import Postgres
+from local_servers.settings import free_port
+from local_servers.supervision import Kept
 
 
 @contextlib.contextmanager
@@ -22,7 +23,7 @@ def running_postgres(state: Path, settings: Mapping[str, str], *, databases: boo
     """A server of our own with an empty database for each service, as root and as anybody else; without `databases`, as
     its data folder has it."""
     said: list[str] = []
-    server = Postgres(state, free_port(), {**os.environ, **settings}, said.append)
+    server = Postgres(state, free_port(), {**os.environ, **settings}, said.append, DATABASES)
     server.prepare()
     kept = Kept(server.program(), Output("postgres", state / "logs", None), say=said.append, changed=lambda: None)
     kept.start()
@@ -36,7 +37,7 @@ def running_postgres(state: Path, settings: Mapping[str, str], *, databases: boo
 
 
 def database_url(postgres: Postgres, service: str) -> str:
-    return postgres.url(service, role_of(service))
+    return postgres.url(service, DATABASES[service])
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from atomic_commit.journal.records import State
 from atomic_commit.postgres import confirmed
 from atomic_commit.postgres.database import engine_options
 from atomic_commit.wire.hand_over import Answer
-from embedded.postgres import Postgres
+from local_servers.postgres import Postgres
 
 Standby = Callable[[], AbstractContextManager[None]]
 

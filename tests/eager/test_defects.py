@@ -17,8 +17,8 @@ from eager_shop import Answer, Shop
 from atomic_commit import TransactionRecord
 from atomic_commit.coordinator.decide import Decider
 from atomic_commit.declare import BranchDeclaration
-from embedded.postgres import Postgres
 from http_api.problems import PROBLEM_TYPES
+from local_servers.postgres import Postgres
 from service_roles.main import main
 
 #: What only the log and the operator may read: words of the cause, SQL, names of classes.

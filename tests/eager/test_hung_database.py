@@ -22,7 +22,7 @@ from atomic_commit.postgres.database import (
     run_outside_transaction,
     translated_errors,
 )
-from embedded.postgres import Postgres
+from local_servers.postgres import Postgres
 
 #: Statements may take half a second here, so the client gives up after one and a half.
 HASTY = Limits(lock_timeout=0.05)

@@ -19,7 +19,7 @@ from atomic_commit.coordinator.known_databases import KnownDatabases
 from atomic_commit.postgres.identity import Identity
 from celery_config.installation import VARIABLE
 from celery_config.manifest import SERVICES
-from embedded.postgres import Postgres
+from local_servers.postgres import Postgres
 from service_roles import main as service_main
 from service_roles.main import main
 from service_roles.migrate import upgrade

@@ -16,7 +16,7 @@ from werkzeug.serving import make_server
 
 from atomic_commit import TransactionRecord
 from atomic_commit.cli.tables import age, as_table
-from embedded.postgres import Postgres
+from local_servers.postgres import Postgres
 from service_roles.main import main
 from tests.installation import INSTALLATION
 

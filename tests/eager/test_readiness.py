@@ -21,7 +21,7 @@ from atomic_commit.postgres.database import engine_options
 from atomic_commit.postgres.identity import Identity
 from atomic_commit.postgres.readiness import checks, missing
 from celery_config.installation import VARIABLE
-from embedded.postgres import Postgres
+from local_servers.postgres import Postgres
 from service_roles.main import main
 from service_roles.migrate import migrated
 from tests.installation import INSTALLATION

@@ -20,10 +20,10 @@ import products_service
 import users_service
 from atomic_commit import Limits
 from celery_config.manifest import SERVICES
-from embedded.postgres import Postgres
-from embedded.settings import free_port
 from http_api import service as http_service
 from http_api.problems import PROBLEM_TYPES
+from local_servers.postgres import Postgres
+from local_servers.settings import free_port
 
 CREATE = {
     "users": users_service.create_app,

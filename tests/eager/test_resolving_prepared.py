@@ -20,7 +20,7 @@ from eager_steps import coordinator
 from atomic_commit import Conflict, TransactionRecord
 from atomic_commit.names import Gid
 from atomic_commit.wire.hand_over import Answer
-from embedded.postgres import Postgres
+from local_servers.postgres import Postgres
 from tests.installation import INSTALLATION
 
 # ---- "One that prepared between the two statements is met by a second round"

@@ -20,7 +20,7 @@ from eager_postgres import fresh_database
 
 from atomic_commit.journal.schema import metadata as protocol_tables
 from celery_config.manifest import SERVICES
-from embedded.postgres import Postgres
+from local_servers.postgres import Postgres
 from service_roles.migrate import assert_migrated, upgrade
 
 ROOT = Path(__file__).resolve().parents[2]

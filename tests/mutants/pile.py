@@ -58,9 +58,9 @@ PILE = (
     ),
     Mutant(
         "what the processes say does not fill the disk",
-        "embedded/output.py",
+        "local_servers/output.py",
         "            if self._file.tell() > self._largest:\n",
         "            if False:\n",
-        "unit/test_embedded_output.py::test_the_files_of_a_process_that_never_stops_talking_stay_small",
+        "unit/test_local_servers_output.py::test_the_files_of_a_process_that_never_stops_talking_stay_small",
     ),
 )

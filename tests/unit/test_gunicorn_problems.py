@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from embedded.settings import HOST, free_port
+from local_servers.settings import HOST, free_port
 
 ROOT = Path(__file__).parents[2]
 SENT = "s3cr3t"

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = ROOT / "engine" / "src" / "atomic_commit"
 SERVICES = {"users_service", "products_service", "orders_service"}
-PACKAGES = {"atomic_commit", "celery_config", "http_api", "service_roles", "embedded", *SERVICES}
+PACKAGES = {"atomic_commit", "celery_config", "http_api", "service_roles", "embedded", "local_servers", *SERVICES}
 FLASK = {"flask", "flask_sqlalchemy", "flask_smorest", "werkzeug", "webargs", "marshmallow"}
 
 #: package → the packages of this repository that it may import (beside itself)
@@ -24,7 +24,8 @@ ARROWS = {
     "celery_config": {"atomic_commit"},
     "http_api": {"atomic_commit"},
     "service_roles": {"atomic_commit", "celery_config", "http_api"},
-    "embedded": {"celery_config"},  # the manifest
+    "local_servers": set(),
+    "embedded": {"celery_config", "local_servers"},  # the manifest
     **{service: {"atomic_commit", "celery_config", "service_roles", "http_api"} for service in SERVICES},
 }
 
@@ -33,6 +34,7 @@ KNOWS = {
     # psycopg2: the state of the driver after a PREPARE. kombu, billiard: what Celery's workers are made of.
     "atomic_commit": {"sqlalchemy", "psycopg2", "celery", "kombu", "billiard"},
     "celery_config": {"celery", "flower", "tornado"},  # Flower as this shop runs it
+    "local_servers": {"sqlalchemy"},  # makes the databases
 }
 
 #: What stands at the top of the engine: values and pure functions, which know each other only.
@@ -112,7 +114,7 @@ def test_a_package_imports_only_what_its_arrows_point_to(package: str) -> None:
     assert not found, f"{package} must not import {found}"
 
 
-@pytest.mark.parametrize("package", ["atomic_commit", "celery_config", "embedded"])
+@pytest.mark.parametrize("package", ["atomic_commit", "celery_config", "embedded", "local_servers"])
 def test_the_protocol_and_its_surroundings_know_no_flask(package: str) -> None:
     found = {name: places for name, places in imports_of(package).items() if name in FLASK}
     assert not found, f"{package} must not import {found}"
@@ -125,11 +127,12 @@ def test_the_protocol_knows_sqlalchemy_and_celery_and_nothing_else(package: str)
     assert not found, f"{package} must not import {found}"
 
 
-def test_the_protocol_knows_no_word_of_the_shop() -> None:
+@pytest.mark.parametrize("package", ["atomic_commit", "local_servers"])
+def test_the_protocol_and_the_servers_know_no_word_of_the_shop(package: str) -> None:
     words = {*(service.removesuffix("_service") for service in SERVICES), "remove_user", "place_order", "cancel_order"}
     found = {
         f"{file.relative_to(ROOT)}:{node.lineno}": node.value
-        for file in sources("atomic_commit")
+        for file in sources(package)
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Constant) and node.value in words
     }

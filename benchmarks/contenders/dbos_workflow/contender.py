@@ -10,8 +10,7 @@ import psycopg2
 
 from benchmarks.contenders.base import OnServers, require_bench_python
 from benchmarks.stage import api
-from embedded.postgres import role_of
-from embedded.settings import ROOT
+from embedded.settings import DATABASES, ROOT
 
 _HERE = "benchmarks.contenders.dbos_workflow"
 #: One process of the API for each core, at least two.
@@ -37,4 +36,4 @@ class DbosWorkflow(OnServers):
     def _make_database(self) -> None:
         with contextlib.closing(psycopg2.connect(self.admin_url("postgres"))) as connection:
             connection.autocommit = True
-            connection.cursor().execute(f"CREATE DATABASE dbos OWNER {role_of('users')}")
+            connection.cursor().execute(f"CREATE DATABASE dbos OWNER {DATABASES['users']}")

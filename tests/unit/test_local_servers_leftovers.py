@@ -10,25 +10,31 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from embedded import EmbeddedError
-from embedded.identity import descendants, identity, working_in
-from embedded.leftovers import stop_leftovers, stop_phases
-from embedded.lock import StateLock
-from embedded.passwords import read_or_make
-from embedded.settings import ROOT
-from embedded.status import Recorded, Status, as_json, read_status, status_file, write_status
+from local_servers.errors import LocalServersError
+from local_servers.identity import descendants, identity, working_in
+from local_servers.leftovers import stop_leftovers, stop_phases
+from local_servers.lock import StateLock
+from local_servers.passwords import read_or_make
+from local_servers.status import Recorded, Status, as_json, read_status, status_file, write_status
+from local_servers.supervision import BROKERS_STOP, DATABASES_STOP
 
+ROOT = Path(__file__).resolve().parents[2]
 GONE = Recorded("launcher", 4_000_000, "a boot long ago:1")
+
+
+@dataclass(frozen=True)
+class Talkative(Status):
+    more: str = ""
 
 
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    """A process of this test, in a session of its own, as the shop's are."""
+    """A process of this test, in a session of its own, as an application's are."""
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as process:
         yield process
         with contextlib.suppress(ProcessLookupError):
@@ -37,17 +43,6 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 def recorded(name: str, process: subprocess.Popen[bytes]) -> Recorded:
     return Recorded(name, process.pid, identity(process.pid))
-
-
-def embedded(state: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "embedded", *command],
-        env={**os.environ, "EMBEDDED_STATE": str(state)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=20,
-    )
 
 
 # Identity
@@ -80,24 +75,24 @@ def test_a_servers_processes_are_found_by_their_program_in_their_data_folder(tmp
 
 
 def test_leftovers_are_ended_and_it_is_said(sleeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
-    write_status(tmp_path, Status(GONE, "ready", (recorded("users-api", sleeper),)))
+    write_status(tmp_path, Status(GONE, "ready", (recorded("site", sleeper),)))
     said: list[str] = []
     assert stop_leftovers(tmp_path, said.append) == 1
     assert sleeper.wait(5) == -signal.SIGTERM
     assert said == ["launcher pid 4000000 was killed and left 1 of its processes: stopping them"]
-    assert read_status(tmp_path) is None
+    assert read_status(tmp_path, Status) is None
 
 
 def test_a_frozen_leftover_is_woken_to_hear_its_end(sleeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
-    write_status(tmp_path, Status(GONE, "ready", (recorded("users-api", sleeper),)))
+    write_status(tmp_path, Status(GONE, "ready", (recorded("site", sleeper),)))
     sleeper.send_signal(signal.SIGSTOP)
     stop_leftovers(tmp_path, lambda line: None)
     assert sleeper.wait(5) == -signal.SIGTERM
 
 
 def test_another_process_with_a_recorded_pid_is_never_touched(sleeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
-    stranger = replace(recorded("users-api", sleeper), known="this boot:but an earlier start")
-    unproven = replace(recorded("users-worker", sleeper), known=None)
+    stranger = replace(recorded("site", sleeper), known="this boot:but an earlier start")
+    unproven = replace(recorded("mailer", sleeper), known=None)
     write_status(tmp_path, Status(GONE, "ready", (stranger, unproven)))
     assert stop_leftovers(tmp_path, lambda line: None) == 0
     assert sleeper.poll() is None
@@ -105,7 +100,7 @@ def test_another_process_with_a_recorded_pid_is_never_touched(sleeper: subproces
 
 def test_processes_of_a_launcher_that_lives_are_no_leftovers(sleeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
     launcher = Recorded("launcher", os.getpid(), identity(os.getpid()))
-    write_status(tmp_path, Status(launcher, "ready", (recorded("users-api", sleeper),)))
+    write_status(tmp_path, Status(launcher, "ready", (recorded("site", sleeper),)))
     stop_leftovers(tmp_path, lambda line: None)
     assert sleeper.poll() is None
 
@@ -113,52 +108,53 @@ def test_processes_of_a_launcher_that_lives_are_no_leftovers(sleeper: subprocess
 def test_a_record_that_cannot_be_understood_ends_nothing(tmp_path: Path) -> None:
     for text in ("", "[]", "{", '{"launcher": 1}', '{"launcher": {"pid": 1}, "processes": []}'):
         status_file(tmp_path).write_text(text)
-        assert read_status(tmp_path) is None
+        assert read_status(tmp_path, Status) is None
         assert stop_leftovers(tmp_path, lambda line: None) == 0
 
 
-def test_work_ends_before_what_it_needs() -> None:
-    names = ["postgres", "redis", "rabbitmq", "users-outcome-worker", "users-worker", "users-api", "flower"]
-    assert stop_phases(names) == [
-        ["users-api", "flower"],
-        ["users-worker"],
-        ["users-outcome-worker"],
-        ["redis", "rabbitmq"],
-        ["postgres"],
-    ]
+def test_who_knows_no_more_than_the_servers_understands_an_application_that_says_more(tmp_path: Path) -> None:
+    write_status(tmp_path, Talkative(GONE, "ready", more="this"))
+    assert read_status(tmp_path, Talkative) == Talkative(GONE, "ready", more="this")
+    assert read_status(tmp_path, Status) == Status(GONE, "ready")
+
+
+def test_each_leftover_is_ended_by_its_own_signal(tmp_path: Path) -> None:
+    script = "import signal, time; signal.signal(signal.SIGINT, lambda *_: exit(7)); print(flush=True); time.sleep(60)"
+    with (
+        subprocess.Popen(["sleep", "60"], start_new_session=True) as site,
+        subprocess.Popen([sys.executable, "-c", script], start_new_session=True, stdout=subprocess.PIPE) as mailer,
+    ):
+        assert mailer.stdout is not None
+        mailer.stdout.readline()
+        last = replace(recorded("mailer", mailer), stop_phase=3, stop_signal=signal.SIGINT)
+        write_status(tmp_path, Status(GONE, "ready", (last, recorded("site", site))))
+        assert stop_leftovers(tmp_path, lambda line: None) == 2
+        assert (site.wait(5), mailer.wait(5)) == (-signal.SIGTERM, 7)
+
+
+def test_lower_phases_end_first_and_those_of_one_number_together() -> None:
+    phases = {"postgres": DATABASES_STOP, "redis": BROKERS_STOP, "mailer": 1, "site": 0, "search": 0}
+    assert stop_phases(phases) == [["site", "search"], ["mailer"], ["redis"], ["postgres"]]
 
 
 # Status and lock
 
 
 def test_the_status_for_programs_has_null_for_a_process_that_does_not_run(sleeper: subprocess.Popen[bytes]) -> None:
-    down = Recorded("users-worker", None, None)
-    said = json.loads(as_json(Status(GONE, "ready", (replace(recorded("users-api", sleeper), port=5001), down))))
+    down = Recorded("mailer", None, None)
+    said = json.loads(as_json(Status(GONE, "ready", (replace(recorded("site", sleeper), port=5001), down))))
     assert said["processes"] == [
-        {"name": "users-api", "pid": sleeper.pid, "port": 5001},
-        {"name": "users-worker", "pid": None, "port": None},
+        {"name": "site", "pid": sleeper.pid, "port": 5001},
+        {"name": "mailer", "pid": None, "port": None},
     ]
 
 
-def test_status_of_nothing_ends_with_exit_code_3_and_an_empty_list_for_programs(tmp_path: Path) -> None:
-    for_people, for_programs = embedded(tmp_path, "status"), embedded(tmp_path, "status", "--json")
-    assert (for_people.returncode, for_people.stdout) == (3, "")
-    assert for_people.stderr == f"embedded: no shop runs in {tmp_path}.\n"
-    assert for_programs.returncode == 3
-    assert json.loads(for_programs.stdout)["processes"] == []
-
-
-def test_down_says_that_nothing_runs_or_ends_what_was_left(sleeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
-    assert embedded(tmp_path, "down").stdout == f"Nothing runs in {tmp_path}.\n"
-    write_status(tmp_path, Status(GONE, "ready", (recorded("users-api", sleeper),)))
-    assert "Stopped what was left" in embedded(tmp_path, "down").stdout
-    assert sleeper.wait(5) == -signal.SIGTERM
-
-
-def test_a_second_shop_in_one_folder_is_one_line_that_names_the_first(tmp_path: Path) -> None:
-    first, second = StateLock(tmp_path), StateLock(tmp_path)
+def test_a_second_one_in_one_folder_is_one_line_that_names_the_first(tmp_path: Path) -> None:
+    first, second = StateLock(tmp_path, "a site"), StateLock(tmp_path, "a site")
     first.acquire()
-    with pytest.raises(EmbeddedError, match=rf"already runs in .* \(launcher pid {os.getpid()}\)") as error:
+    with pytest.raises(
+        LocalServersError, match=rf"^A site already runs in .* \(launcher pid {os.getpid()}\): stop it, or"
+    ) as error:
         second.acquire()
     assert "\n" not in str(error.value)
     first.release()
@@ -168,7 +164,7 @@ def test_a_second_shop_in_one_folder_is_one_line_that_names_the_first(tmp_path: 
 
 def test_the_lock_of_a_launcher_that_was_killed_is_free_although_its_children_live(tmp_path: Path) -> None:
     script = (
-        "import pathlib, subprocess, sys; from embedded.lock import StateLock;"
+        "import pathlib, subprocess, sys; from local_servers.lock import StateLock;"
         "StateLock(pathlib.Path(sys.argv[1])).acquire();"
         "print(subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL).pid, flush=True); sys.stdin.read()"
     )
@@ -176,7 +172,7 @@ def test_the_lock_of_a_launcher_that_was_killed_is_free_although_its_children_li
     with subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as launcher:
         assert launcher.stdout is not None
         child = int(launcher.stdout.readline())
-        with pytest.raises(EmbeddedError):
+        with pytest.raises(LocalServersError):
             StateLock(tmp_path).acquire()
         launcher.kill()
     try:
@@ -192,4 +188,4 @@ def test_what_names_passwords_is_readable_by_its_owner_alone(tmp_path: Path) -> 
     passwords = read_or_make(tmp_path / "passwords.json", ("postgres",))
     for file in tmp_path.iterdir():
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert read_or_make(tmp_path / "passwords.json", ("postgres", "users_service"))["postgres"] == passwords["postgres"]
+    assert read_or_make(tmp_path / "passwords.json", ("postgres", "site_role"))["postgres"] == passwords["postgres"]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from embedded import EmbeddedError, binaries
+from local_servers import binaries
+from local_servers.errors import LocalServersError
 
 Find = Callable[[dict[str, str]], Path]
 
@@ -80,7 +81,7 @@ def test_a_setting_wins_over_everything(bare_machine: Path) -> None:
 )
 def test_a_wrong_setting_is_an_error_even_where_another_server_is(find: Find, setting: str, tmp_path: Path) -> None:
     make_programs(tmp_path, "initdb", "postgres", "redis-server", "rabbitmq-server")
-    with pytest.raises(EmbeddedError, match=f"^{setting}=/nowhere .*correct or unset it") as error:
+    with pytest.raises(LocalServersError, match=f"^{setting}=/nowhere .*correct or unset it") as error:
         find({"PATH": str(tmp_path), setting: "/nowhere"})
     assert "\n" not in str(error.value)
 
@@ -96,7 +97,7 @@ def test_a_wrong_setting_is_an_error_even_where_another_server_is(find: Find, se
 def test_no_server_at_all_is_one_line_that_names_the_remedies(
     find: Find, remedies: list[str], bare_machine: Path
 ) -> None:
-    with pytest.raises(EmbeddedError) as error:
+    with pytest.raises(LocalServersError) as error:
         find({"PATH": str(bare_machine)})
     assert "\n" not in str(error.value)
     assert all(remedy in str(error.value) for remedy in remedies)
@@ -114,5 +115,5 @@ def test_looking_for_a_wheel_does_not_import_it(monkeypatch: pytest.MonkeyPatch,
 def test_the_major_version_is_read_from_what_the_program_says(tmp_path: Path) -> None:
     assert binaries.major_version(make_programs(tmp_path, "postgres") / "postgres") == 21
     (tmp_path / "postgres").write_text("#!/bin/sh\necho no such library >&2\nexit 1\n")
-    with pytest.raises(EmbeddedError, match="no such library"):
+    with pytest.raises(LocalServersError, match="no such library"):
         binaries.major_version(tmp_path / "postgres")

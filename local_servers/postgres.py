@@ -1,8 +1,9 @@
-"""PostgreSQL: a server with a database and a role of its own for each service that it serves."""
+"""PostgreSQL: a server with databases, each with the role that owns it."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,15 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from celery_config.manifest import SERVICES
-from embedded.binaries import find_postgres, major_version
-from embedded.clearing import JUST_WAIT, end_known, processes_of
-from embedded.errors import EmbeddedError, StartFailed
-from embedded.passwords import read_or_make, write_private
-from embedded.processes import Run
-from embedded.settings import HOST, Say, whole_number
-from embedded.supervision import Program
-from embedded.unprivileged import find_account
+from local_servers.binaries import find_postgres, major_version
+from local_servers.clearing import JUST_WAIT, end_known, processes_of
+from local_servers.errors import LocalServersError, StartFailed
+from local_servers.passwords import read_or_make, write_private
+from local_servers.processes import Run
+from local_servers.settings import HOST, Say, whole_number
+from local_servers.supervision import DATABASES_STOP, Program
+from local_servers.unprivileged import find_account
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -29,11 +29,8 @@ PREPARED_TRANSACTIONS = "POSTGRES_MAX_PREPARED_TRANSACTIONS"
 MOST = 10_000
 SERVER_ENDS_WITHIN = 20.0
 BACKENDS_GO_WITHIN = 2.0
-
-
-def role_of(service: str) -> str:
-    """The role that owns the service's database. Nothing but that: preparing a transaction needs no more."""
-    return f"{service}_service"
+NAME = re.compile(r"[a-z_][a-z0-9_]*")
+"""Of a database or a role: it stands as it is in SQL, in a URL and in the name of a folder."""
 
 
 class Postgres:
@@ -44,16 +41,26 @@ class Postgres:
     """
 
     def __init__(
-        self, state: Path, port: int, environment: Mapping[str, str], say: Say, only: str | None = None
+        self,
+        state: Path,
+        port: int,
+        environment: Mapping[str, str],
+        say: Say,
+        databases: Mapping[str, str],
+        only: str | None = None,
     ) -> None:
-        """Find the programs and settle who runs them. Raises EmbeddedError when there are none.
+        """Find the programs and settle who runs them. Raises LocalServersError when there are none.
 
-        `only`: the one service that this server is for; it is called after it. None: it is for all.
+        `databases`: name → the role that owns it. `only`: the one of them that this server is for; it is called
+        after it. None: it is for all.
         """
+        self.databases = {only: databases[only]} if only else dict(databases)
+        for name in (*self.databases, *self.databases.values()):
+            if not NAME.fullmatch(name):
+                raise ValueError(f"{name!r} cannot be the name of a database or a role here.")
         programs = find_postgres(environment)
         suffix = f"-{only}" if only else ""
         self.name = f"postgres{suffix}"
-        self.services = (only,) if only else SERVICES
         self.data = state / f"pg{major_version(programs / 'postgres')}{suffix}"
         self.port = port
         self._say = say
@@ -80,16 +87,15 @@ class Postgres:
     def prepare(self) -> None:
         """Make the data folder, once; nothing is left half made under its name.
 
-        Raises EmbeddedError when it is there without its passwords, StartFailed when initdb fails.
+        Raises LocalServersError when it is there without its passwords, StartFailed when initdb fails.
         """
         passwords = self._state / "passwords.json"
         if self.data.exists() and not passwords.exists():
-            raise EmbeddedError(
+            raise LocalServersError(
                 f"{self.data} is there, but its passwords are not ({passwords}): put them back, "
                 f"or remove {self.data} to begin with empty databases."
             )
-        roles = (SUPERUSER, *(role_of(service) for service in SERVICES))
-        self._passwords = read_or_make(passwords, roles)
+        self._passwords = read_or_make(passwords, (SUPERUSER, *self.databases.values()))
         self._account = find_account(self._programs, self._state)
         if not self.data.exists():
             self._initialise()
@@ -107,6 +113,7 @@ class Postgres:
             is_ready=self._is_ready,
             port=self.port,
             stop_signal=signal.SIGINT,  # "fast": roll back what is open, write all down, and go
+            stop_phase=DATABASES_STOP,
             before=self._clear_the_way,
             user=self._account.user,
             group=self._account.group,
@@ -121,7 +128,7 @@ class Postgres:
         return self.url(database, SUPERUSER)
 
     def provide_databases(self) -> None:
-        """Make each service's role and database, where missing, and shut every database to other roles.
+        """Make each role and its database, where missing, and shut every database to other roles.
 
         Can be repeated at any time, also after it was cut off. Raises StartFailed when the server says no.
         """
@@ -140,15 +147,15 @@ class Postgres:
         from sqlalchemy import text
 
         roles = set(connection.scalars(text("SELECT rolname FROM pg_roles")))
-        databases = set(connection.scalars(text("SELECT datname FROM pg_database")))
-        for service in self.services:
-            role = role_of(service)
+        there = set(connection.scalars(text("SELECT datname FROM pg_database")))
+        for role in dict.fromkeys(self.databases.values()):
             if role not in roles:
-                connection.execute(text(f"CREATE ROLE {role} LOGIN PASSWORD '{self._passwords[role]}'"))
-            if service not in databases:
-                connection.execute(text(f"CREATE DATABASE {service} OWNER {role}"))
-        for database in (*self.services, "postgres", "template1"):
-            connection.execute(text(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC"))
+                connection.execute(text(f"CREATE ROLE \"{role}\" LOGIN PASSWORD '{self._passwords[role]}'"))
+        for database, role in self.databases.items():
+            if database not in there:
+                connection.execute(text(f'CREATE DATABASE "{database}" OWNER "{role}"'))
+        for database in (*self.databases, "postgres", "template1"):
+            connection.execute(text(f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC'))
 
     def _initialise(self) -> None:
         for unfinished in self._state.glob(f"{self.data.name}.new-*"):

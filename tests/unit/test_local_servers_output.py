@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from embedded.output import Output
+from local_servers.output import Output
 
 
 def test_the_files_of_a_process_that_never_stops_talking_stay_small(tmp_path: Path) -> None:

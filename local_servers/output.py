@@ -21,7 +21,7 @@ LARGEST = 32 * 1024 * 1024
 class Output:
     """The lines of one process, over all its runs.
 
-    The file of the shop's previous start, or of the time before the present one had grown to `largest` bytes, is kept
+    The file of the previous start, or of the time before the present one had grown to `largest` bytes, is kept
     beside it as `<name>.previous.log`.
     """
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from embedded.identity import identity, working_in
+from local_servers.identity import identity, working_in
 
 LOOK_EVERY = 0.02
 JUST_WAIT = 0

@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from embedded.errors import EmbeddedError
+from local_servers.errors import LocalServersError
 
 
 class StateLock:
@@ -16,20 +16,22 @@ class StateLock:
     not inherit it.
     """
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, holder: str = "an application", stop_it: str = "stop it") -> None:
+        """`holder` and `stop_it` are for the message to who comes second: who was first, and what to do about it."""
         self._state = state
+        self._holder, self._stop_it = holder, stop_it
         self._file: int | None = None
 
     def acquire(self) -> None:
         """Take the lock, making the state folder if need be.
 
-        Raises EmbeddedError when another launcher holds it, or the folder cannot be written.
+        Raises LocalServersError when another launcher holds it, or the folder cannot be written.
         """
         try:
             self._state.mkdir(parents=True, exist_ok=True)
             file = os.open(self._state / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise EmbeddedError(
+            raise LocalServersError(
                 f"Cannot write to the state folder {self._state} ({error.strerror}): "
                 "make it yours, or choose another with EMBEDDED_STATE=…"
             ) from error
@@ -38,9 +40,9 @@ class StateLock:
         except BlockingIOError:
             pid = os.read(file, 20).decode().strip() or "unknown"
             os.close(file)
-            raise EmbeddedError(
-                f"A shop already runs in {self._state} (launcher pid {pid}): stop it with "
-                "`python -m embedded down`, or choose another folder with EMBEDDED_STATE=…"
+            raise LocalServersError(
+                f"{self._holder.capitalize()} already runs in {self._state} (launcher pid {pid}): {self._stop_it}, "
+                "or choose another folder with EMBEDDED_STATE=…"
             ) from None
         os.ftruncate(file, 0)
         os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
