@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from atomic_commit import Conflict, IdempotencyKey, Missing, Refused, TransactionRecord
-from atomic_commit.coordinator import begin
+from atomic_commit.coordinator import begin_batch
 from users_service import remove_user as module
 from users_service.remove_user import remove_user
 
@@ -33,7 +33,7 @@ def begin_at_once(
     shop: Shop, service: str, kind: str, *arguments: dict[str, Any], key: IdempotencyKey | None = None
 ) -> list[Any]:
     """They come while another one begins. Returns the record of each, or what it raises; all of them wait then."""
-    door = shop.atomic(service).coordinator._acceptance[kind]
+    door = shop.atomic(service).coordinator._begin[kind]
     ends: dict[int, Any] = {}
 
     def come(number: int) -> None:
@@ -128,14 +128,14 @@ def test_a_key_that_is_used_by_two_at_the_same_moment_is_taken_once(shop: Shop, 
 
 def test_one_whose_row_is_locked_waits_by_itself(shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """The others are accepted while the row is still held."""
-    door = shop.atomic("users").coordinator._acceptance["remove_user"]
+    door = shop.atomic("users").coordinator._begin["remove_user"]
     waits = []
 
     def noted(session: Session, removals: Any) -> Any:
         waits.append(session.scalar(sa.text("SHOW lock_timeout")))
         return remove_user.begin_batch(session, removals)
 
-    monkeypatch.setattr(door, "_kind", replace(remove_user, begin_batch=noted))
+    monkeypatch.setattr(door._begin, "kind", replace(remove_user, begin_batch=noted))
     with shop.locked("users", "SELECT 1 FROM users WHERE id = :id FOR UPDATE", id=users[1]):
         first, held, last = begin_at_once(shop, "users", "remove_user", *removals(users))
     assert isinstance(held, Conflict)
@@ -150,8 +150,8 @@ def test_nobody_is_forgotten_by_what_begins_together(
     def forgetful(session: Session, removals: Any) -> Any:
         return dict(list(remove_user.begin_batch(session, removals).items())[:-1])
 
-    door = shop.atomic("users").coordinator._acceptance["remove_user"]
-    monkeypatch.setattr(door, "_kind", replace(remove_user, begin_batch=forgetful))
+    door = shop.atomic("users").coordinator._begin["remove_user"]
+    monkeypatch.setattr(door._begin, "kind", replace(remove_user, begin_batch=forgetful))
     begun = begin_at_once(shop, "users", "remove_user", *removals(users))
     assert shop.query("users", LOCAL_TRANSACTIONS) == [(3,)]
     assert [record.values for record in begun] == removals(users)
@@ -199,7 +199,7 @@ def test_where_the_commit_of_all_fails_each_begins_by_itself(
 
 
 def test_no_more_than_so_many_begin_batch(shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(begin, "_MOST", 2)
+    monkeypatch.setattr(begin_batch, "_MOST", 2)
     begun = begin_at_once(shop, "users", "remove_user", *removals(users))
     assert shop.query("users", LOCAL_TRANSACTIONS) == [(2,)]
     assert [record.values for record in begun] == removals(users)
@@ -211,7 +211,7 @@ def test_whoever_comes_first_begins_by_itself_and_the_place_is_free_afterwards(s
         assert not shop.begin("users", "remove_user", user_id=user).waiting
     with pytest.raises(Missing):
         shop.begin("users", "remove_user", user_id=999_999)
-    assert not shop.atomic("users").coordinator._acceptance["remove_user"]._somebody_begins
+    assert not shop.atomic("users").coordinator._begin["remove_user"]._somebody_begins
     shop.recover()
 
 
