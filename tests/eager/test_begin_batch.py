@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from atomic_commit import Conflict, IdempotencyKey, Missing, Refused, TransactionRecord
 from atomic_commit.coordinator import begin_batch
-from users_service import remove_user as module
+from orders_service.schemas import shown
 from users_service.remove_user import remove_user
 
 LOCAL_TRANSACTIONS = "SELECT count(DISTINCT xmin::text) FROM transactions"
@@ -79,7 +79,9 @@ def test_orders_that_are_placed_at_the_same_moment_are_all_placed(shop: Shop, us
     assert ends(shop, "orders", begun) == [("committed", 1)] * 2
     placed = [shop.record("orders", record.id).result["order"] for record in begun]
     assert [[line["quantity"] for line in order["lines"]] for order in placed] == [[1], [2]]
-    assert [shop.get("orders", f"/orders/{order['id']}") for order in placed] == placed
+    assert [shop.get("orders", f"/orders/{order['id']}") for order in placed] == [
+        shown({"order": order})["order"] for order in placed
+    ]
 
 
 def test_one_who_is_refused_is_told_why_and_keeps_out_nobody_else(shop: Shop, users: list[int]) -> None:
@@ -215,18 +217,21 @@ def test_whoever_comes_first_begins_by_itself_and_the_place_is_free_afterwards(s
     shop.recover()
 
 
-def test_a_user_who_becomes_active_while_a_removal_looks_is_marked_all_the_same(
-    shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first look finds an earlier removal, which is aborted before the second."""
-    mark, looks = module._mark, []
-
-    def too_early(*given: Any) -> bool:
-        looks.append(given)
-        return len(looks) > 1 and mark(*given)
-
-    monkeypatch.setattr(module, "_mark", too_early)
-    removal = shop.begin("users", "remove_user", user_id=user)
-    assert shop.query("users", "SELECT status, removed_by FROM users") == [("removing", removal.id)]
+def test_a_user_who_becomes_active_while_a_removal_looks_is_marked_all_the_same(shop: Shop, user: int) -> None:
+    """An earlier removal has been aborted, and its local transaction ends while this one waits for the row."""
+    shop.query("users", "UPDATE users SET status = 'removing', removed_by = gen_random_uuid()")
+    begun: list[Any] = []
+    removal = threading.Thread(target=lambda: begun.append(shop.begin("users", "remove_user", user_id=user)))
+    with shop.engines["users"].begin() as earlier:
+        earlier.execute(sa.text("UPDATE users SET status = 'active', removed_by = NULL"))
+        removal.start()
+        while removal.is_alive() and not shop.query("users", _SOMEBODY_WAITS)[0][0]:
+            time.sleep(0.005)
+    removal.join()
+    assert [record.state for record in begun] == ["preparing"]
+    assert shop.query("users", "SELECT status, removed_by FROM users") == [("removing", begun[0].id)]
     shop.recover()
     assert shop.status_of_user(user) is None
+
+
+_SOMEBODY_WAITS = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"

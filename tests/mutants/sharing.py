@@ -272,10 +272,10 @@ SHARING = (
         _BRANCHES + "test_nobody_is_forgotten_by_what_commits_together",
     ),
     Mutant(
-        "a removal that begins has marked its user",
+        "a removal that begins has the user's row before it looks",
         "users_service/remove_user.py",
-        "        _mark(session, user_id, transaction)  # it has",
-        "        pass  # it has",
+        "select(User).where(User.id == user_id).with_for_update()",
+        "select(User).where(User.id == user_id)",
         _BEGIN + "test_a_user_who_becomes_active_while_a_removal_looks_is_marked_all_the_same",
     ),
     Mutant(
@@ -287,21 +287,21 @@ SHARING = (
     ),
     Mutant(
         "removals together: not one too few is marked",
-        "users_service/remove_user.py",
+        "users_service/remove_user_batch.py",
         "    if len(marked) != len(removals):\n",
         "    if False:\n",
         _BEGIN + "test_one_who_is_refused_is_told_why_and_keeps_out_nobody_else",
     ),
     Mutant(
         "removals together: only who is active",
-        "users_service/remove_user.py",
+        "users_service/remove_user_batch.py",
         '_table.c.id == _marks.c.user_id, _table.c.status == "active"',
         "_table.c.id == _marks.c.user_id",
         _BEGIN + "test_a_user_who_is_being_removed_is_not_removed_again_by_those_who_come_together",
     ),
     Mutant(
         "removals together: each removes whom it has marked",
-        "users_service/remove_user.py",
+        "users_service/remove_user_batch.py",
         "_table.c.id == _marks.c.user_id, _table.c.removed_by == _marks.c.transaction)",
         "_table.c.id == _marks.c.user_id)",
         _TOGETHER + "test_only_the_users_of_these_removals_are_removed",
@@ -338,7 +338,7 @@ SHARING = (
     ),
     Mutant(
         "removals that begin together keep the turnstile shut",
-        "users_service/remove_user.py",
+        "users_service/remove_user_batch.py",
         "    turnstile.shut(session, users)\n",
         "",
         "eager/test_turnstile.py::test_removals_that_begin_batch_wait_for_those_who_are_passing_too",
