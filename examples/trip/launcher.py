@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import ClassVar
 
 from examples.trip.contract import SERVICES
 from local_servers.application import Application, Make
+from local_servers.readiness import READY, readiness
 from local_servers.settings import HOST, ServerPorts
 from local_servers.supervision import Program
 
@@ -83,23 +83,13 @@ class Agency(Application):
         )
 
     def _door(self) -> Program:
-        how = ("--bind", f"{HOST}:{self.ports.of('door')}", "--threads", "8", "--no-control-socket")
+        how = ("--bind", f"{HOST}:{self.ports.of('door')}", "--threads", "8", "--graceful-timeout", "25")
         return Program(
             name="door",
-            argv=(sys.executable, "-m", "gunicorn", *how, "examples.trip.trips.door:app"),
+            argv=(sys.executable, "-m", "gunicorn", *how, "--no-control-socket", "examples.trip.trips.door:app"),
             environment=self.environment_of("door", "trips"),
             folder=ROOT,
-            is_ready=lambda run: _answers(self.ports.of("door")),
+            is_ready=lambda run: readiness(self.apis) == {"door": READY},
             port=self.ports.of("door"),
+            patience=30.0,  # who waits for a decision is still answered
         )
-
-
-def _answers(port: int) -> bool:
-    connection = http.client.HTTPConnection(HOST, port, timeout=3)
-    try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()

@@ -5,8 +5,8 @@ import os
 from celery import Celery
 
 from atomic_commit import AtomicCommit, Installation, configure, create_engine
-from examples.trip.contract import APPLICATION, COORDINATORS, SERVICES
 from examples.trip.bank.branches import branches
+from examples.trip.contract import APPLICATION, COORDINATORS, SERVICES
 
 installation = Installation.from_environment(APPLICATION)
 celery = configure(

@@ -1,4 +1,7 @@
-"""The flights service: seats of a flight. Run by `python -m atomic_commit -A examples.trip.flights VERB`."""
+"""The flights service: seats of a flight.
+
+`python -m atomic_commit -A examples.trip.flights migrate | worker | outcome-worker | transactions | …`
+"""
 
 from examples.trip.flights.wiring import atomic
 

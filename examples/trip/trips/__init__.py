@@ -1,4 +1,7 @@
-"""The trips service: it sells them, and coordinates. Run by `python -m atomic_commit -A examples.trip.trips VERB`."""
+"""The trips service: it sells them, and coordinates.
+
+`python -m atomic_commit -A examples.trip.trips migrate | worker | outcome-worker | transactions | …`
+"""
 
 from examples.trip.trips.wiring import atomic
 
