@@ -60,6 +60,9 @@ class AtomicCommit:
     for a Celery app that is not configured, and for a database driver other than psycopg2.
 
     Nothing is started here. A worker of `celery` starts by itself what it needs: recovery, a look at its clock.
+
+    Every service needs an outcome worker; one that offers branches needs a worker as well, and one that offers none has
+    nothing for it to do (``python -m atomic_commit -A module outcome-worker | worker``).
     """
 
     def __init__(
@@ -120,8 +123,11 @@ class AtomicCommit:
     # ---- what a service's HTTP face calls
 
     def begin(self, kind: str, arguments: Values, key: IdempotencyKey | None = None) -> TransactionRecord:
-        """Accept a transaction and send it on its way. See ``Coordinator.begin`` for what it raises; besides,
-        WrongDatabase where this is not the service's own."""
+        """Accept a transaction and send it on its way; `kind` is its plain name, without the service.
+
+        See ``Coordinator.begin`` for what it raises; besides, WrongDatabase where this is not the service's own, and
+        KeyError for a kind that it was not given.
+        """
         self.identity.database()
         return self._to_be_shown(self.coordinator.begin(kind, arguments, key))
 
@@ -130,6 +136,7 @@ class AtomicCommit:
 
         A committed one is then given a moment more, until every participant has answered, so that a client who reads
         the other services after a yes finds what was decided. The decision stands whether or not they answer in time.
+        Raises Impossible for a transaction that was never accepted here.
         """
         seen = self._watch.wait(transaction, seconds, _READ_YOUR_WRITES)
         return seen or self._to_be_shown(self.coordinator.read(transaction))
@@ -150,7 +157,8 @@ class AtomicCommit:
         return record
 
     def checks(self, assert_migrated: Callable[[Engine], None] = migrations.assert_migrated) -> Checks:
-        """Name → check, for whoever asks whether the service could do its work (``postgres.readiness``).
+        """Name → check, for whoever asks whether the service could do its work; ``postgres.readiness.missing`` asks
+        all of them.
 
         `assert_migrated(engine)` raises RuntimeError where the database is behind; by default the engine's own tables
         are looked at.
