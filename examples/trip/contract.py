@@ -4,8 +4,6 @@ from __future__ import annotations
 
 APPLICATION = "trip"
 SERVICES = ("bank", "flights", "hotels", "trips")
-#: Those that begin transactions. The others tell them when they are back after an outage.
-COORDINATORS = ("trips",)
 #: The one order in which every transaction locks rows, so that two of them never wait for each other in a circle.
 LOCK_ORDER = ("bank", "flights", "hotels")
 

@@ -13,7 +13,6 @@ from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound
 
 from atomic_commit import Conflict, Lost, Missing, Refused, TransactionRecord
-from atomic_commit.postgres.readiness import missing
 from examples.trip.trips import atomic
 
 #: Seconds. Who has no decision by then is told where to ask for it.
@@ -47,7 +46,7 @@ def show(trip: UUID) -> Response:
 @app.get("/readyz")
 def readyz() -> Response:
     """Whether the engine could do its work here."""
-    if noes := missing(atomic.checks()):
+    if noes := atomic.not_ready():
         return _problem(HTTPStatus.SERVICE_UNAVAILABLE, "; ".join(f"{name}: {no}" for name, no in noes.items()))
     return _json(HTTPStatus.OK, {"status": "ready"})
 
