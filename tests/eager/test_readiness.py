@@ -1,4 +1,5 @@
-"""The table of readiness in docs/operations.md, row by row: the state that makes a check say no, and its words."""
+"""The table of readiness in docs/operating/operations.md, row by row: the state that makes a check say no, and its
+words."""
 
 from __future__ import annotations
 
