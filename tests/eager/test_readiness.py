@@ -27,7 +27,7 @@ from service_roles.main import main
 from service_roles.migrate import migrated
 from tests.installation import INSTALLATION
 
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operating" / "operations.md"
 LIMITS = Limits(lock_timeout=0.3)
 
 
