@@ -71,7 +71,7 @@ bench: $(RUNS) $(COMPARES) ## Measure against others: make bench ARGS=--quick, o
 	@exec $(PY) -m benchmarks $(ARGS)
 
 docs: $(WRITES) ## Build the documents into site/, and check every link in them
-	@$(DOCS_VENV)/bin/python -m mkdocs build --strict --quiet $(ARGS)
+	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m mkdocs build --strict $(ARGS)
 	@echo "site/index.html is ready"
 
 lint: $(DEVELOPS) ## Check style and format

@@ -53,7 +53,7 @@ class Reader:
 
     def said(self) -> str:
         """What went to stderr and to the log files."""
-        logs = [self.folder / "stderr", *sorted(self.folder.glob("*.log"))]
+        logs = [self.folder / "stderr", *sorted(self.folder.glob("*.log")), *sorted(self.folder.glob("*.txt"))]
         return "\n".join(f"== {log.name}\n{log.read_text()[-3000:]}" for log in logs)
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """What a document tells its reader to save and to type, read from its fenced blocks.
 
-A block ``python title="bank.py"`` is a file. In a block ``console`` a line after ``$ `` is typed, and the lines after it
-are what is shown. What stands in other blocks is the reader's own affair: to install, to start servers.
+A block ``python title="bank.py"`` is a file. In a block ``console`` a line after ``$ `` is typed, and the lines after
+it are what is shown. What stands in other blocks is the reader's own affair: to install, to start servers.
 """
 
 from __future__ import annotations
