@@ -72,7 +72,7 @@ bench: $(RUNS) $(COMPARES) ## Measure against others: make bench ARGS=--quick, o
 
 docs: $(WRITES) ## Build the documents into site/, and check every link in them
 	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m mkdocs build --strict $(ARGS)
-	@echo "site/index.html is ready"
+	@echo "site/index.html is ready; its search needs a server: python3 -m http.server -d site"
 
 lint: $(DEVELOPS) ## Check style and format
 	@$(PY) -m ruff check .
