@@ -181,10 +181,10 @@ class Post:
         with self._lock:
             self._trays, self.times = [], 1
 
-    def deliver(self, *letters: Intercepted, times: int = 1) -> None:
-        """Deliver these letters, in this order, each so many times in a row."""
+    def deliver(self, *messages: Intercepted, times: int = 1) -> None:
+        """Deliver these messages, in this order, each so many times in a row."""
         with self._lock:
-            for message in letters:
+            for message in messages:
                 for _ in range(times):
                     self._send(message)
 
@@ -221,14 +221,14 @@ class Post:
             self._failure = error
             raise
 
-    def _carry(self, message: Message) -> None:
-        message = Intercepted.of(message)
+    def _carry(self, delivered: Message) -> None:
+        message = Intercepted.of(delivered)
         with self._lock:
             self._seen.append(message)
             if not any(tray.takes(message) for tray in self._trays):
                 for _ in range(self.times):
                     self._send(message)
-        message.ack()
+        delivered.ack()
 
     def _send(self, message: Intercepted) -> None:
         """On a connection that nothing is read from: where py-amqp publishes it also reads what has come in, and on the
@@ -274,7 +274,7 @@ class Post:
         return {"queue_arguments": arguments} if arguments else {}
 
     def _waiting(self, name: str) -> int:
-        """How many letters wait in a queue."""
+        """How many messages wait in a queue."""
         with Connection(self._url) as connection:
             queue = Queue(name, Exchange(name, type="direct"), routing_key=name, **self._kind_of_queue())
             return int(queue.bind(connection.default_channel).queue_declare().message_count)
