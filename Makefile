@@ -21,7 +21,7 @@ WRITES := $(DOCS_VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up down status trip test test-eager test-broker test-docker model mutants crash soak bench docs lint types format clean
+.PHONY: help setup demo up down status trip test test-eager test-broker test-docker model mutants crash soak bench docs package lint types format clean
 
 help: ## List these verbs
 	@echo "make …"
@@ -76,6 +76,9 @@ bench: $(RUNS) $(COMPARES) ## Measure against others: make bench ARGS=--quick, o
 docs: $(WRITES) ## Build the documents into site/, and check every link in them
 	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m mkdocs build --strict $(ARGS)
 	@echo "site/index.html is ready; its search needs a server: python3 -m http.server -d site"
+
+package: $(DEVELOPS) ## Build the engine's wheel and sdist, and test them where nothing of the shop is
+	@exec $(PY) -m tests.package
 
 lint: $(DEVELOPS) ## Check style and format
 	@$(PY) -m ruff check .
