@@ -4,7 +4,7 @@
 PYTHON ?= python3
 # Passed on: make demo ARGS=--verbose, make test ARGS="-k restock -x" TESTS=tests/unit
 ARGS ?=
-TESTS ?= $(wildcard tests/unit tests/eager tests/model tests/broker)
+TESTS ?= $(wildcard engine/tests tests/unit tests/eager tests/model tests/broker)
 MINUTES ?= 2
 SEED ?= 1
 

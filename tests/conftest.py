@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import atomic_commit
 from tests import installation as installation
 
 _HERE = Path(__file__).parent
@@ -32,3 +33,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _broker_of(item: pytest.Item) -> str | None:
     callspec = getattr(item, "callspec", None)
     return callspec.params.get("running_shop") if callspec else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A copy of the repository whose environment is another one's would test the other one's engine."""
+    own = _HERE.parent / "engine" / "src"
+    if own not in Path(atomic_commit.__file__).parents:
+        pytest.exit(f"{atomic_commit.__file__} is not the engine of this folder: set PYTHONPATH={own}", returncode=4)

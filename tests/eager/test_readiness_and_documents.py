@@ -18,10 +18,10 @@ from openapi_spec_validator import validate
 
 from atomic_commit import Limits
 from celery_config.manifest import SERVICES
-from http_api import service as http_service
 from http_api.problems import PROBLEM_TYPES
 from local_servers.postgres import Postgres
 from local_servers.settings import free_port
+from service_roles import assembly
 
 each_service = pytest.mark.parametrize("service", SERVICES)
 
@@ -99,13 +99,13 @@ def test_a_service_whose_time_limits_got_lost_on_the_way_is_not_ready_and_says_w
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As behind a pooler that ignores what a connection asks for."""
-    asked = http_service.engine_options
+    asked = assembly.engine_options
 
     def ignored(limits: Limits, pool_size: int) -> dict[str, Any]:
         options = asked(limits, pool_size)
         return {**options, "connect_args": {**options["connect_args"], "options": "-c statement_timeout=1000"}}
 
-    monkeypatch.setattr(http_service, "engine_options", ignored)
+    monkeypatch.setattr(assembly, "engine_options", ignored)
     with app_on("users", shop.engines["users"].url.render_as_string(hide_password=False)) as app:
         said = ask(app, "/readyz").problem(503, "unavailable")["checks"]["bounded_waits"]
     assert said.startswith("failed: lock_timeout, idle_in_transaction_session_timeout got lost")

@@ -34,7 +34,7 @@ ARROWS = {
 #: package → what it knows beside the standard library, where the design says so
 KNOWS = {
     # psycopg2: the state of the driver after a PREPARE. kombu, billiard: what Celery's workers are made of.
-    "atomic_commit": {"sqlalchemy", "psycopg2", "celery", "kombu", "billiard"},
+    "atomic_commit": {"sqlalchemy", "psycopg2", "celery", "kombu", "billiard", "pytest"},  # pytest: in its plugin
     "celery_config": {"celery", "flower", "tornado"},  # Flower as this shop runs it
     "local_servers": {"sqlalchemy"},  # makes the databases
 }
@@ -52,6 +52,8 @@ ROOMS = {
     "workers": {"testing"},
     "cli": {"journal", "participant", "postgres", "workers", "engine"},
 }
+#: The kit for tests: it puts services together, and nothing of the engine imports it.
+_KIT = {"atomic_commit.testing.line", "atomic_commit.testing.plugin"}
 #: Files that put the rooms together.
 _FACES = {"__init__", "__main__", "engine"}
 
@@ -155,6 +157,7 @@ def test_a_room_imports_only_what_its_arrows_point_to(room: str) -> None:
     found = [
         f"{file.relative_to(ROOT)}:{line}: {name}"
         for file in (ENGINE / room).rglob("*.py")
+        if module_of(file) not in _KIT
         for line, name in imported(file)
         if name.startswith("atomic_commit.") and name.split(".")[1] not in allowed and not _only_for_types(file, line)
     ]
@@ -165,6 +168,16 @@ def test_a_room_imports_only_what_its_arrows_point_to(room: str) -> None:
 def test_the_top_of_the_engine_knows_no_room(name: str) -> None:
     ours = [found for _, found in imported(ENGINE / f"{name}.py") if found.startswith("atomic_commit")]
     assert all(found.split(".")[1] in TOP for found in ours), ours
+
+
+def test_nothing_of_the_engine_imports_the_kit_for_tests() -> None:
+    found = {
+        f"{file.relative_to(ROOT)}:{line}: {name}"
+        for file in sources("atomic_commit")
+        for line, name in imported(file)
+        if module_of(file) not in _KIT and any(name == kit or name.startswith(f"{kit}.") for kit in _KIT)
+    }
+    assert not found
 
 
 def _only_for_types(file: Path, line: int) -> bool:

@@ -1,28 +1,36 @@
-"""atomic_commit: changes in several PostgreSQL databases that happen completely or not at all, over Celery.
+"""Changes in several PostgreSQL databases that happen completely or not at all, over Celery.
 
 Two-phase commit (Gray & Reuter, "Transaction Processing", 1993, chapter 7) on PostgreSQL's prepared transactions, with
-the coordinator's own change as last resource. To be read in this order:
+the coordinator's own change as last resource.
 
-``declare``      what a service says: its transactions and its branches
-``names``        the installation, gids, task ids, queues
-``identity``     which database this is, and whose; ``known_databases``: in which one each participant prepares
-``votes``        statuses → votes → decision, pure
-``participant``  prepare, commit, rollback of one service's branches
-``members``      its function, run for several transactions that share an attempt
-``coordinator``  begin, dispatch, decide, acknowledge, look
-``acceptance``   the local transactions of begin, each by itself or those that come at the same moment together
-``attempts``     who goes at once, who waits, who goes together
-``decider``      the votes of one attempt, and what is written down because of them
-``recovery``     the sweep that finishes whatever messages have not
-``local_calls``  what a service does by itself, once for an Idempotency-Key
-``retention``    removes what nobody can need any more
-``journal``      writes the rows behind it, ``records`` reads them, ``schema`` their tables
-``other_releases`` reads messages of a release that is being replaced
-``messages``     what is sent, ``watch`` how a request waits, ``notices`` how it is told
-``limits``, ``errors``, ``database``: time limits, what can go wrong, connection settings
+**What a service uses** stands at the top::
 
-Import rule: this package knows SQLAlchemy and Celery. It imports no Flask, no service, and none of the packages beside
-it; arrows point towards it (``tests/unit/test_import_rules.py``).
+    celery = configure(Celery("bank"), installation=…, service="bank", services=("bank", "market"), …)
+    atomic = AtomicCommit(service="bank", installation=…, engine=create_engine(URL), celery=celery, branches=…)
+
+``declare``  what a service says of itself: its kinds of transactions and its branches
+``engine``   AtomicCommit: begin, wait, find, migrate, checks
+``errors``   what may be raised, and what it means for a new try
+``limits``   every time limit and count
+``names``    the installation, gids, queues, tasks
+``votes``    statuses → votes → decision: the protocol's table, as a pure function
+
+**The rooms** behind it, in the order in which a transaction passes through them:
+
+``coordinator/``  the service that a request reaches: begin, decide, recover, wait; who shares an attempt with whom
+``wire/``         what travels between services, and the circuit breakers on the way
+``participant/``  a service that takes part: prepare, commit, roll back
+``journal/``      the coordinator's rows, which are the only truth: each step that writes them, records, listing, tables
+``postgres/``     connections and their settings, errors translated, notices, whose database it is, readiness
+``workers/``      what a Celery app and its workers need
+``cli/``          the verbs of ``python -m atomic_commit``
+``testing/``      failpoints, and the pytest plugin
+
+To read the protocol: ``votes``, ``participant/prepared``, ``coordinator/coordinator``, ``coordinator/decide``,
+``coordinator/recover``. Coordinator and participant don't know each other; what they share is on the wire.
+
+Import rule: this package knows SQLAlchemy, psycopg2 and Celery with what Celery is made of. No Flask, no application.
+Arrows between the rooms run down; a test holds them.
 """
 
 from atomic_commit.declare import Branches, TransactionKind, Values, only_answer

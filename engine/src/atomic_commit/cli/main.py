@@ -21,6 +21,11 @@ _NAME = "atomic"
 _WORKERS = {"worker": False, "outcome-worker": True}
 
 
+def command() -> None:
+    """What is installed as ``atomic-commit``."""
+    sys.exit(main(sys.argv[1:]))
+
+
 def main(words: Sequence[str]) -> int:
     """Do what these words say. Returns an exit code."""
     parser = argparse.ArgumentParser(prog=_PROGRAM, description="One service's transactions.")

@@ -1,1 +1,1 @@
-"""For tests: failpoints at which a process can be stopped."""
+"""For tests: failpoints, where a process can be made to die; and the pytest plugin with a line of services."""

@@ -46,6 +46,8 @@ class Messages:
         self._celery, self._installation, self.service = celery, installation, service
         self._database_of = database_of
         self._lifetime = timedelta(seconds=lifetime)
+        #: How a message leaves; ``testing`` puts itself in between.
+        self.carry: Callable[[Signature], object] = Signature.apply_async
         self._broker, self._backend = CircuitBreaker("the broker"), CircuitBreaker("the result backend")
 
     def gid(self, branch: BranchRecord) -> Gid:
@@ -190,7 +192,7 @@ class Messages:
         """Publish, and say whether the broker took it."""
         try:
             with self._broker.asked(), unsubscribed():
-                signature.apply_async()
+                self.carry(signature)
         except Exception as error:  # transports raise their own kinds; any of them means "not sent, as far as we know"
             log.warning("%s not sent: %s: %s", signature.get("task"), type(error).__name__, error)
             return False
