@@ -1,4 +1,4 @@
-"""The whole shop in one process: an app and a database for each service, one eager Celery app; and words to speak of it.
+"""The whole shop in one process: an app and a database for each service, one eager Celery app; and words for it.
 
 What a test says is said in the shop's words (``place_order``, ``stock_of``, ``prepared``). Three things are the test's
 own to decide, because nothing here happens by itself:

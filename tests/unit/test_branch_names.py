@@ -24,13 +24,10 @@ OFFERED: dict[str, Branches] = {service: import_module(f"{service}_service.branc
 
 
 def kinds_of(service: str) -> list[TransactionKind]:
-    """What the modules of the service's package hold."""
+    """What the modules of the service's package hold, but those that start a process."""
     package = import_module(f"{service}_service")
-    modules = [
-        import_module(f"{package.__name__}.{one.name}")
-        for one in iter_modules(package.__path__)
-        if one.name != "__main__"
-    ]
+    names = [module.name for module in iter_modules(package.__path__, f"{package.__name__}.")]
+    modules = [import_module(name) for name in names if not name.endswith(("__main__", ".celery"))]
     found = {id(kind): kind for one in modules for kind in vars(one).values() if isinstance(kind, TransactionKind)}
     return sorted(found.values(), key=lambda kind: kind.name)
 
