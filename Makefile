@@ -4,7 +4,7 @@
 PYTHON ?= python3
 # Passed on: make demo ARGS=--verbose, make test ARGS="-k restock -x" TESTS=tests/unit
 ARGS ?=
-TESTS ?= $(wildcard engine/tests tests/unit tests/eager tests/model tests/broker)
+TESTS ?= $(wildcard engine/tests tests/unit tests/eager tests/model tests/broker tests/examples)
 MINUTES ?= 2
 SEED ?= 1
 
@@ -18,7 +18,7 @@ COMPARES := $(BENCH_VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up down status test test-eager test-broker test-docker model mutants crash soak bench lint types format clean
+.PHONY: help setup demo up down status trip test test-eager test-broker test-docker model mutants crash soak bench lint types format clean
 
 help: ## List these verbs
 	@echo "make …"
@@ -39,6 +39,9 @@ down: $(RUNS) ## Stop the shop from another terminal
 
 status: $(RUNS) ## Show what runs, and where
 	@$(PY) -m embedded status $(ARGS) || test $$? -eq 3
+
+trip: $(RUNS) ## Show the travel agency of examples/trip (some 20 s)
+	@exec $(PY) -m examples.trip demo $(ARGS)
 
 test: $(DEVELOPS) ## Run the tests; the last lines name what was skipped and why
 	@exec $(PY) -m pytest -ra $(TESTS) $(ARGS)
@@ -73,15 +76,15 @@ lint: $(DEVELOPS) ## Check style and format
 
 types: $(DEVELOPS) ## Check types
 	@$(PY) -m mypy
-	@$(PY) -m mypy embedded local_servers
+	@$(PY) -m mypy embedded local_servers examples
 
 format: $(DEVELOPS) ## Put the code into format, with the lint that repairs itself
 	@$(PY) -m ruff check --fix-only --quiet .
 	@exec $(PY) -m ruff format .
 
-clean: ## Stop the shop; remove .venv, .venv-bench, caches and the shop's data (.embedded)
+clean: ## Stop the shop; remove .venv, .venv-bench, caches and all data (.embedded, .trip)
 	@if [ -x $(PY) ] && [ -e .embedded ]; then EMBEDDED_STATE=.embedded $(PY) -m embedded down; fi
-	@rm -rf $(VENV) $(BENCH_VENV) .embedded .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf $(VENV) $(BENCH_VENV) .embedded .trip .pytest_cache .mypy_cache .ruff_cache
 	@find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # .venv. A stamp is newer than the requirements that it says are installed.

@@ -44,6 +44,7 @@ from http_api.problems import ProblemError, error_at, problem_response
 from http_api.transactions import as_json, public_cause, url_of
 
 Locate = Callable[[dict[str, Any]], str]
+Show = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def run(
@@ -52,12 +53,13 @@ def run(
     arguments: dict[str, Any],
     *,
     body: object = None,
+    shown: Show = dict,
     made_at: Locate | None = None,
 ) -> flask.Response:
     """Begin a transaction of `kind` for the present request, wait as the client prefers, and answer.
 
-    `body` is the validated body, for the idempotency fingerprint; `made_at(result)` gives the URL of what a committed
-    transaction has made (then the answer is 201).
+    `body` is the validated body, for the idempotency fingerprint. Of a committed transaction's result the answer has
+    `shown(result)`, and `made_at(result)` is the URL of what it has made (then the answer is 201).
     """
     preference = prefer.from_request(flask.request)
     key = idempotency.from_request(flask.request, body)
@@ -74,7 +76,7 @@ def run(
         raise ProblemError("idempotency-key-reused", str(error)) from error
     except Lost as error:
         raise _lost(error, key) from error
-    response = _answer(atomic, record, made_at)
+    response = _answer(atomic, record, shown, made_at)
     response.headers.update(preferred)
     response.headers["Vary"] = "Prefer"
     return response
@@ -98,9 +100,9 @@ def _waited(
             return record, preference.headers
 
 
-def _answer(atomic: AtomicCommit, record: TransactionRecord, made_at: Locate | None) -> flask.Response:
+def _answer(atomic: AtomicCommit, record: TransactionRecord, shown: Show, made_at: Locate | None) -> flask.Response:
     if record.state is State.COMMITTED:
-        return _committed(atomic, record, made_at)
+        return _committed(atomic, record, shown, made_at)
     if record.state is State.ABORTED:
         return problem_response(_aborted(atomic, record))
     response = flask.jsonify({"transaction": as_json(record, atomic)})
@@ -110,9 +112,9 @@ def _answer(atomic: AtomicCommit, record: TransactionRecord, made_at: Locate | N
     return response
 
 
-def _committed(atomic: AtomicCommit, record: TransactionRecord, made_at: Locate | None) -> flask.Response:
+def _committed(atomic: AtomicCommit, record: TransactionRecord, shown: Show, made_at: Locate | None) -> flask.Response:
     result = record.result or {}
-    response = flask.jsonify({"transaction": as_json(record, atomic), **result})
+    response = flask.jsonify({"transaction": as_json(record, atomic), **(shown(result) if result else {})})
     if made_at:
         response.status_code = 201
         response.headers["Location"] = made_at(result)

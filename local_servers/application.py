@@ -110,7 +110,8 @@ class Application:
     # What a subclass says
 
     def jobs(self) -> Mapping[str, Make]:
-        """Name → program that runs to its end before the others start: migrations. All run side by side."""
+        """Name → program that runs to its end before the others start: migrations. All run side by side, so what has
+        an order belongs into one job."""
         return {}
 
     def programs(self) -> Mapping[str, Make]:
@@ -119,7 +120,7 @@ class Application:
 
     @property
     def apis(self) -> Mapping[str, str]:
-        """Name → URL of what answers HTTP, ``/readyz`` too."""
+        """Name → URL of what answers HTTP, ``/readyz`` too (``readiness`` says what is to be in that answer)."""
         return {}
 
     def used_ports(self) -> set[str]:
@@ -294,7 +295,7 @@ class Application:
     def environment_of(self, process: str, database: str | None = None) -> dict[str, str]:
         """Variables for a process: our own, but for the misleading ones; where the servers are; what was added.
 
-        Only who is given a `database` is told one.
+        Those are BROKER_URL, RESULT_BACKEND_URL, and DATABASE_URL for who is given a `database`.
         """
         ours = {name: value for name, value in os.environ.items() if not name.startswith(MISLEADING)}
         said = {

@@ -1,4 +1,8 @@
-"""What the APIs say of themselves: ``/readyz`` of each, for people and for programs."""
+"""What the APIs say of themselves: ``/readyz`` of each, for people and for programs.
+
+An answer is a JSON object with the member ``status``, "ready" when all is well, else ``detail`` in words; it may have
+``checks``: name → "ok" or what is wrong.
+"""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Program:
     environment: Mapping[str, str]
     folder: Path
     is_ready: Callable[[Run], bool]
-    """May be asked often and while the process is not there; answers within a few seconds."""
+    """May be asked often and while the process is not there; answers within a few seconds. A job is not asked."""
     port: int | None = None
     ready_text: str | None = None
     """When a line with this text has been said, `run.announced` is set."""

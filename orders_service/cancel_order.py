@@ -17,7 +17,6 @@ from sqlalchemy.orm import Session
 from atomic_commit import Missing, Refused, TransactionKind, Values
 from celery_config.tasks import PRODUCTS_RESTOCK
 from orders_service.models import Order, quantities_of
-from orders_service.schemas import ORDER
 
 
 def begin(session: Session, transaction: UUID, arguments: Values) -> Values:
@@ -42,7 +41,7 @@ def begin(session: Session, transaction: UUID, arguments: Values) -> Values:
 def commit(session: Session, transaction: UUID, values: Values) -> Values:
     order = session.scalars(_marked(transaction, values)).one()
     order.status = "cancelled"
-    return {"order": ORDER.dump(order)}
+    return {"order": order.as_values()}
 
 
 def abort(session: Session, transaction: UUID, values: Values) -> None:

@@ -6,6 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Any
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import DateTime, ForeignKey, Identity, Index, MetaData, Text, func
@@ -44,6 +45,21 @@ class Order(db.Model):  # type: ignore[name-defined, misc]
     def total(self) -> int:
         """What the order costs, in minor units."""
         return sum(line.quantity * line.unit_price for line in self.lines)
+
+    def as_values(self) -> dict[str, Any]:
+        """The order in plain values, as a transaction's result keeps it."""
+        lines = [
+            {"product_id": line.product_id, "quantity": line.quantity, "unit_price": line.unit_price}
+            for line in self.lines
+        ]
+        return {
+            "id": self.id,
+            "user_id": self.user_id,
+            "status": self.status,
+            "total": self.total,
+            "created_at": self.created_at.isoformat(),
+            "lines": lines,
+        }
 
 
 class OrderLine(db.Model):  # type: ignore[name-defined, misc]

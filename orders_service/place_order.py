@@ -8,59 +8,37 @@ commit   insert the order with its lines
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from uuid import UUID
 
-from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from atomic_commit import TransactionKind, Values
 from celery_config.tasks import PRODUCTS_TAKE_STOCK, USERS_HOLD_ACTIVE_USER
+from orders_service import place_order_batch
 from orders_service.models import Order, OrderLine
-from orders_service.schemas import ORDER
 
 
 def begin(session: Session, transaction: UUID, arguments: Values) -> Values:
     return {"user_id": arguments["user_id"], "lines": arguments["lines"]}
 
 
-def begin_batch(session: Session, placed: Mapping[UUID, Values]) -> dict[UUID, Values]:
-    return {transaction: begin(session, transaction, arguments) for transaction, arguments in placed.items()}
-
-
 def commit(session: Session, transaction: UUID, values: Values) -> Values:
-    return commit_batch(session, {transaction: values})[transaction]
-
-
-def commit_batch(session: Session, placed: Mapping[UUID, Values]) -> dict[UUID, Values]:
-    new = [{"user_id": values["user_id"], "status": "open"} for values in placed.values()]
-    inserted = session.execute(_INSERT_ORDERS, new).all()
-    lines = [_lines(row.id, values) for row, values in zip(inserted, placed.values(), strict=True)]
-    session.execute(_INSERT_LINES, [line for of_one in lines for line in of_one])
-    orders = [
-        Order(id=row.id, created_at=row.created_at, **columns, lines=[OrderLine(**line) for line in of_one])
-        for row, columns, of_one in zip(inserted, new, lines, strict=True)
-    ]
-    return {transaction: {"order": ORDER.dump(order)} for transaction, order in zip(placed, orders, strict=True)}
-
-
-def _lines(order_id: int, values: Values) -> list[dict[str, int]]:
-    return [
-        {"order_id": order_id, "position": position, **line, "unit_price": price}
+    lines = [
+        OrderLine(position=position, **line, unit_price=price)
         for position, (line, price) in enumerate(zip(values["lines"], values["prices"], strict=True))
     ]
+    order = Order(user_id=values["user_id"], status="open", lines=lines)
+    session.add(order)
+    session.flush()
+    return {"order": order.as_values()}
 
-
-_table = Order.__table__
-#: Made once: to put a statement together costs more than to send it.
-_INSERT_ORDERS = insert(_table).returning(_table.c.id, _table.c.created_at, sort_by_parameter_order=True)
-_INSERT_LINES = insert(OrderLine.__table__)
 
 place_order = TransactionKind(
     name="place_order",
-    begin=begin,
-    begin_batch=begin_batch,
     branches=(USERS_HOLD_ACTIVE_USER, PRODUCTS_TAKE_STOCK),
+    begin=begin,
     commit=commit,
-    commit_batch=commit_batch,
+    # The same for several at once: nothing here depends on them.
+    begin_batch=place_order_batch.begin,
+    commit_batch=place_order_batch.commit,
 )

@@ -15,7 +15,7 @@ from http_api.schemas import Blueprint
 from orders_service.cancel_order import cancel_order
 from orders_service.models import Order, db
 from orders_service.place_order import place_order
-from orders_service.schemas import NewOrderSchema, OrderListArgs, OrderOutcomeSchema, OrderSchema
+from orders_service.schemas import NewOrderSchema, OrderListArgs, OrderOutcomeSchema, OrderSchema, shown
 
 blueprint = Blueprint("orders", __name__, url_prefix="/orders", description="What customers ordered")
 
@@ -33,6 +33,7 @@ def post_order(body: dict[str, Any]) -> flask.Response:
         place_order.name,
         body,
         body=body,
+        shown=shown,
         made_at=lambda result: f"/orders/{result['order']['id']}",
     )
 
@@ -79,7 +80,9 @@ def fulfil_order(order_id: int) -> Any:
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 def cancel(order_id: int) -> flask.Response:
     """Cancel an open order and put its goods back in stock, all or nothing"""
-    return distributed.run(current_app.extensions["atomic_commit"], cancel_order.name, {"order_id": order_id})
+    return distributed.run(
+        current_app.extensions["atomic_commit"], cancel_order.name, {"order_id": order_id}, shown=shown
+    )
 
 
 def _existing(order_id: int, *, lock: bool = False) -> Order:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import marshmallow as ma
@@ -31,6 +32,12 @@ class OrderSchema(ma.Schema):
 
 #: Made once: to make one costs more than to use it.
 ORDER = OrderSchema()
+
+
+def shown(result: dict[str, Any]) -> dict[str, Any]:
+    """The result of a transaction that placed or cancelled an order, as its answer shows it."""
+    order = result["order"]
+    return {"order": ORDER.dump({**order, "created_at": datetime.fromisoformat(order["created_at"])})}
 
 
 class NewLineSchema(StrictSchema):

@@ -69,3 +69,37 @@ def test_an_engine_of_another_driver_is_refused() -> None:
 def test_an_installation_that_is_not_named_says_what_to_set() -> None:
     with pytest.raises(ValueError, match="ATOMIC_INSTALLATION is not set: give this installation of the market a name"):
         Installation.from_environment("market", {})
+
+
+ENVIRONMENT = {
+    "ATOMIC_INSTALLATION": "tests",
+    "DATABASE_URL": URL,
+    "BROKER_URL": "memory://",
+    "RESULT_BACKEND_URL": "cache+memory://",
+    "ATOMIC_PATIENCE": "7",
+}
+
+
+def from_environment(**changed: str | None) -> AtomicCommit:
+    chosen = {name: value for name, value in {**ENVIRONMENT, **changed}.items() if value is not None}
+    return AtomicCommit.from_environment(
+        application="market", service="bank", services=("bank", "market"), environment=chosen
+    )
+
+
+def test_one_call_wires_a_service_by_its_environment() -> None:
+    atomic = from_environment()
+    assert atomic.installation == INSTALLATION
+    assert atomic.engine.url.database == "nowhere"
+    assert atomic.celery.conf.broker_url == "memory://"
+
+
+@pytest.mark.parametrize("name", ["ATOMIC_INSTALLATION", "DATABASE_URL", "BROKER_URL", "RESULT_BACKEND_URL"])
+def test_a_variable_that_is_not_set_is_named_with_an_example(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"{name} is not set.* for example "):
+        from_environment(**{name: None})
+
+
+def test_a_limit_that_is_no_number_is_named() -> None:
+    with pytest.raises(ValueError, match="ATOMIC_PATIENCE='soon' is not a number"):
+        from_environment(ATOMIC_PATIENCE="soon")

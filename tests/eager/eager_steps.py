@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from atomic_commit import TransactionRecord
-from atomic_commit.coordinator import begin
+from atomic_commit.coordinator import begin, begin_batch
 from atomic_commit.names import Gid
 
 
@@ -53,7 +53,8 @@ def cut_before_the_commit_of_begin(shop: Shop, patch: pytest.MonkeyPatch) -> Non
             pid = session.connection().connection.driver_connection.info.backend_pid
             shop.query_outside("users", f"SELECT pg_terminate_backend({pid})")
 
-    patch.setattr(begin, "reach", cut)
+    for module in (begin, begin_batch):
+        patch.setattr(module, "reach", cut)
 
 
 def lose_the_answer_to_the_next_commit(patch: pytest.MonkeyPatch) -> list[bool]:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from atomic_commit import Conflict, TransactionRecord, journal
-from atomic_commit.coordinator import begin, coordinator
+from atomic_commit.coordinator import coordinator, lost_begin
 from atomic_commit.journal.records import Outcome, attempt_of
 
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
@@ -77,7 +77,7 @@ def test_a_begin_whose_database_stays_away_is_answered_with_the_url_that_tells(
     shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut_before_the_commit_of_begin(shop, monkeypatch)
-    monkeypatch.setattr(begin, "_ASKED_FOR", 0.5)
+    monkeypatch.setattr(lost_begin, "_ASKED_FOR", 0.5)
     lost = lose_the_places_taken(monkeypatch, 1000)
     answer = shop.remove_user(user)
     url = answer.problem(504, "outcome-unknown")["transaction"]["url"]

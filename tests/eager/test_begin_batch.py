@@ -17,8 +17,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from atomic_commit import Conflict, IdempotencyKey, Missing, Refused, TransactionRecord
-from atomic_commit.coordinator import begin
-from users_service import remove_user as module
+from atomic_commit.coordinator import begin_batch
+from orders_service.schemas import shown
 from users_service.remove_user import remove_user
 
 LOCAL_TRANSACTIONS = "SELECT count(DISTINCT xmin::text) FROM transactions"
@@ -33,7 +33,7 @@ def begin_at_once(
     shop: Shop, service: str, kind: str, *arguments: dict[str, Any], key: IdempotencyKey | None = None
 ) -> list[Any]:
     """They come while another one begins. Returns the record of each, or what it raises; all of them wait then."""
-    door = shop.atomic(service).coordinator._acceptance[kind]
+    door = shop.atomic(service).coordinator._begin[kind]
     ends: dict[int, Any] = {}
 
     def come(number: int) -> None:
@@ -79,7 +79,9 @@ def test_orders_that_are_placed_at_the_same_moment_are_all_placed(shop: Shop, us
     assert ends(shop, "orders", begun) == [("committed", 1)] * 2
     placed = [shop.record("orders", record.id).result["order"] for record in begun]
     assert [[line["quantity"] for line in order["lines"]] for order in placed] == [[1], [2]]
-    assert [shop.get("orders", f"/orders/{order['id']}") for order in placed] == placed
+    assert [shop.get("orders", f"/orders/{order['id']}") for order in placed] == [
+        shown({"order": order})["order"] for order in placed
+    ]
 
 
 def test_one_who_is_refused_is_told_why_and_keeps_out_nobody_else(shop: Shop, users: list[int]) -> None:
@@ -128,14 +130,14 @@ def test_a_key_that_is_used_by_two_at_the_same_moment_is_taken_once(shop: Shop, 
 
 def test_one_whose_row_is_locked_waits_by_itself(shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """The others are accepted while the row is still held."""
-    door = shop.atomic("users").coordinator._acceptance["remove_user"]
+    door = shop.atomic("users").coordinator._begin["remove_user"]
     waits = []
 
     def noted(session: Session, removals: Any) -> Any:
         waits.append(session.scalar(sa.text("SHOW lock_timeout")))
         return remove_user.begin_batch(session, removals)
 
-    monkeypatch.setattr(door, "_kind", replace(remove_user, begin_batch=noted))
+    monkeypatch.setattr(door._begin, "kind", replace(remove_user, begin_batch=noted))
     with shop.locked("users", "SELECT 1 FROM users WHERE id = :id FOR UPDATE", id=users[1]):
         first, held, last = begin_at_once(shop, "users", "remove_user", *removals(users))
     assert isinstance(held, Conflict)
@@ -150,8 +152,8 @@ def test_nobody_is_forgotten_by_what_begins_together(
     def forgetful(session: Session, removals: Any) -> Any:
         return dict(list(remove_user.begin_batch(session, removals).items())[:-1])
 
-    door = shop.atomic("users").coordinator._acceptance["remove_user"]
-    monkeypatch.setattr(door, "_kind", replace(remove_user, begin_batch=forgetful))
+    door = shop.atomic("users").coordinator._begin["remove_user"]
+    monkeypatch.setattr(door._begin, "kind", replace(remove_user, begin_batch=forgetful))
     begun = begin_at_once(shop, "users", "remove_user", *removals(users))
     assert shop.query("users", LOCAL_TRANSACTIONS) == [(3,)]
     assert [record.values for record in begun] == removals(users)
@@ -199,7 +201,7 @@ def test_where_the_commit_of_all_fails_each_begins_by_itself(
 
 
 def test_no_more_than_so_many_begin_batch(shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(begin, "_MOST", 2)
+    monkeypatch.setattr(begin_batch, "_MOST", 2)
     begun = begin_at_once(shop, "users", "remove_user", *removals(users))
     assert shop.query("users", LOCAL_TRANSACTIONS) == [(2,)]
     assert [record.values for record in begun] == removals(users)
@@ -211,22 +213,25 @@ def test_whoever_comes_first_begins_by_itself_and_the_place_is_free_afterwards(s
         assert not shop.begin("users", "remove_user", user_id=user).waiting
     with pytest.raises(Missing):
         shop.begin("users", "remove_user", user_id=999_999)
-    assert not shop.atomic("users").coordinator._acceptance["remove_user"]._somebody_begins
+    assert not shop.atomic("users").coordinator._begin["remove_user"]._somebody_begins
     shop.recover()
 
 
-def test_a_user_who_becomes_active_while_a_removal_looks_is_marked_all_the_same(
-    shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first look finds an earlier removal, which is aborted before the second."""
-    mark, looks = module._mark, []
-
-    def too_early(*given: Any) -> bool:
-        looks.append(given)
-        return len(looks) > 1 and mark(*given)
-
-    monkeypatch.setattr(module, "_mark", too_early)
-    removal = shop.begin("users", "remove_user", user_id=user)
-    assert shop.query("users", "SELECT status, removed_by FROM users") == [("removing", removal.id)]
+def test_a_user_who_becomes_active_while_a_removal_looks_is_marked_all_the_same(shop: Shop, user: int) -> None:
+    """An earlier removal has been aborted, and its local transaction ends while this one waits for the row."""
+    shop.query("users", "UPDATE users SET status = 'removing', removed_by = gen_random_uuid()")
+    begun: list[Any] = []
+    removal = threading.Thread(target=lambda: begun.append(shop.begin("users", "remove_user", user_id=user)))
+    with shop.engines["users"].begin() as earlier:
+        earlier.execute(sa.text("UPDATE users SET status = 'active', removed_by = NULL"))
+        removal.start()
+        while removal.is_alive() and not shop.query("users", _SOMEBODY_WAITS)[0][0]:
+            time.sleep(0.005)
+    removal.join()
+    assert [record.state for record in begun] == ["preparing"]
+    assert shop.query("users", "SELECT status, removed_by FROM users") == [("removing", begun[0].id)]
     shop.recover()
     assert shop.status_of_user(user) is None
+
+
+_SOMEBODY_WAITS = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from eager_shop import LIMITS, Shop
 
 from atomic_commit import Lost, TransactionRecord
-from atomic_commit.coordinator import begin
+from atomic_commit.coordinator import lost_begin
 from atomic_commit.journal.records import State
 from atomic_commit.postgres import confirmed
 from atomic_commit.postgres.database import engine_options
@@ -32,7 +32,7 @@ def standby_is_away(shop: Shop, migrated: Postgres, monkeypatch: pytest.MonkeyPa
     """``with standby_is_away(): …``: a standby has to confirm every commit, there is none, and somebody cancels
     whatever waits for it."""
     monkeypatch.setattr(confirmed, "_KEPT", 0.0)
-    monkeypatch.setattr(begin, "_ASKED_FOR", 0.0)
+    monkeypatch.setattr(lost_begin, "_ASKED_FOR", 0.0)
 
     def named(names: str) -> None:
         shop.query_outside("users", f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")

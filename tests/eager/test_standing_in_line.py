@@ -68,7 +68,18 @@ def test_two_who_form_attempts_at_the_same_moment_form_no_more_than_are_allowed(
 
 def test_of_two_who_begin_at_the_same_moment_one_takes_the_last_turn(shop: Shop) -> None:
     def waits(session: Session, kind: str) -> bool:
-        return shop.atomic("users").coordinator.attempts.accept(session, uuid4(), kinds[kind], {}, None).waiting
+        return journal.insert_transaction(
+            session,
+            transaction := uuid4(),
+            kind,
+            {},
+            None,
+            attempts_at_once=LIMITS.attempts_at_once,
+            task_ids=shop.atomic("users").messages.task_ids(kinds[kind], transaction, 1),
+            deadline=LIMITS.deadline,
+            patience=LIMITS.patience,
+            look_after=LIMITS.look_after,
+        ).waiting
 
     kinds = {name: replace(remove_user, name=name) for name in ("remove_user", "another_kind")}
     with Session(shop.engines["users"]) as one, Session(shop.engines["users"]) as other:

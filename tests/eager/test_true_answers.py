@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from atomic_commit import AtomicCommit, Conflict, IdempotencyKey, Lost, TransactionRecord, journal
-from atomic_commit.coordinator import begin
+from atomic_commit.coordinator import begin, lost_begin
 from atomic_commit.coordinator.attempts import Attempts
 from atomic_commit.journal import records
 from atomic_commit.journal.records import Outcome
@@ -32,7 +32,7 @@ with_and_without_a_key = pytest.mark.parametrize("said", [{}, KEY], ids=["withou
 @pytest.fixture
 def wire(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     """What the users service reaches its database by."""
-    monkeypatch.setattr(begin, "_ASKED_FOR", 0.5)
+    monkeypatch.setattr(lost_begin, "_ASKED_FOR", 0.5)
     with wired(shop, "users") as wire:
         yield wire
 

@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 
 from atomic_commit import Refused
 from users_service.branches import hold_active_user
-from users_service.remove_user import begin, begin_batch
+from users_service.remove_user import begin
+from users_service.remove_user_batch import begin as begin_batch
 
 WAITS = (
     "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
@@ -52,7 +53,7 @@ def test_an_order_that_comes_later_waits_behind_a_removal_that_waits(shop: Shop,
     with ThreadPoolExecutor(2) as pool:
         with shop.locked("users", SHARE, id=user):
             removing = pool.submit(remove)
-            wait_for_waiter(shop, "UPDATE users")
+            wait_for_waiter(shop, "FROM users")
             ordering = pool.submit(order)
             wait_for_waiter(shop, "pg_advisory_lock_shared")
             assert seen == []

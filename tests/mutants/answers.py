@@ -34,9 +34,9 @@ ANSWERS = (
     ),
     Mutant(
         "nothing that goes wrong hides that a begin may have happened",
-        "engine/src/atomic_commit/coordinator/begin.py",
-        "            except Exception as again:",
-        "            except (Lost, Conflict) as again:",
+        "engine/src/atomic_commit/coordinator/lost_begin.py",
+        "        except Exception as again:",
+        "        except (Lost, Conflict) as again:",
         _TRUE + "test_whatever_else_goes_wrong_with_the_question_whether_it_was_accepted_is_no_answer_to_it",
     ),
     Mutant(

@@ -73,8 +73,8 @@ DURABILITY = (
     ),
     Mutant(
         "a begin whose commit was not confirmed is accepted once it is",
-        "engine/src/atomic_commit/coordinator/begin.py",
-        "                self._confirmation.wait()  # a row that is there may be one whose commit was not confirmed\n",
+        "engine/src/atomic_commit/coordinator/lost_begin.py",
+        "            confirmation.wait()  # a row that is there may be one whose commit was not confirmed\n",
         "",
         _CONFIRMED + "test_a_request_that_the_standby_may_not_have_is_not_said_to_be_accepted",
     ),

@@ -68,7 +68,7 @@ SPOILERS = (
     ),
     Mutant(
         "an outcome worker does not wait long for a row of the business",
-        "engine/src/atomic_commit/coordinator/decide.py",
+        "engine/src/atomic_commit/coordinator/members.py",
         "            self._limits.branch_row_timeout,\n",
         "            self._limits.lock_timeout,\n",
         _BRANCHES + "test_an_outcome_worker_does_not_wait_long_for_a_row_of_the_business",

@@ -38,7 +38,7 @@ TROUBLE = (
     ),
     Mutant(
         "a client is told when it is over: aborted",
-        "engine/src/atomic_commit/coordinator/decide.py",
+        "engine/src/atomic_commit/coordinator/members.py",
         "                    journal.tell_who_waits(session)\n",
         "                    pass\n",
         "eager/test_notices.py::test_a_client_is_told_when_it_is_aborted",

@@ -106,7 +106,7 @@ def imports_of(package: str) -> dict[str, list[str]]:
 
 
 def test_the_rules_name_every_package_of_the_repository() -> None:
-    beside = {"tests", "benchmarks", "docs"}
+    beside = {"tests", "benchmarks", "docs", "examples"}
     there = {file.parent.name for place in (ROOT, ENGINE.parent) for file in place.glob("*/__init__.py")} - beside
     assert there == PACKAGES == ARROWS.keys()
 

@@ -44,14 +44,15 @@ class TransactionKind:
     then nothing was accepted and nothing is left behind.
     ``begin_batch(session, {transaction: arguments}) -> {transaction: values}``: optional, the same for several that
     come at the same moment, with fewer statements. Whatever it raises undoes it, and each begins by itself.
-    ``branches``: names of branch functions elsewhere, in the order in which they run. Keep the one global order of
-    services and of rows, or two transactions can wait for each other across databases, which no database sees.
+    ``branches``: names of branch functions elsewhere, as ``service.function``, in the order in which they run. Keep the
+    one global order of services and of rows, or two transactions can wait for each other across databases, which no
+    database sees.
     ``commit(session, transaction, values) -> result``: the coordinator's own change, in one local transaction with the
     decision: that commit is the commit point. `values` holds what begin and every branch returned. May raise Refused.
     ``commit_batch(session, {transaction: values}) -> {transaction: result}``: optional, the same for several that
     share an attempt, with fewer statements. Whatever it raises undoes it, and each goes again by itself.
     ``abort(session, transaction, values)``: takes back what begin marked, in one local transaction with the decision.
-    Must always be possible.
+    Must always be possible. `values` holds what begin returned, and nothing of the branches.
 
     None of them may commit, roll back or talk to anything but the given session.
     """
@@ -137,7 +138,13 @@ class Branches:
         self.declared: dict[str, BranchDeclaration] = {}
 
     def branch(self, function: _F) -> _F:
-        """Declare `function(session, name, …)`; its parameter names say which values it takes."""
+        """Declare `function(session, name, …)`; its parameter names say which values it takes.
+
+        What it returns joins the values, for the branches behind it and for the kind's commit. It may raise Refused
+        (final, and so is Missing, which the coordinator knows as a refusal) or Conflict (tried again). It may not
+        commit, roll back or talk to anything but the session: what it has done is prepared when it returns. It is not
+        told which transaction it works for: where it has to know, begin returns the id, as text, among the values.
+        """
         first, *takes = inspect.signature(function).parameters
         if first != "session":
             raise TypeError(f"{function.__name__}: the first parameter of a branch is its session")

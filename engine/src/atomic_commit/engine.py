@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -24,9 +25,9 @@ from atomic_commit.names import Installation, service_of
 from atomic_commit.participant.prepared import Participant
 from atomic_commit.postgres.clocks import OwnClock
 from atomic_commit.postgres.confirmed import Confirmation
-from atomic_commit.postgres.database import autocommit, translated_errors
+from atomic_commit.postgres.database import autocommit, create_engine, translated_errors
 from atomic_commit.postgres.identity import Identity, claim, is_named
-from atomic_commit.postgres.readiness import Checks, checks
+from atomic_commit.postgres.readiness import Checks, checks, missing
 from atomic_commit.wire.hand_over import Answer, Answered, HandedOn, read_handed_on
 from atomic_commit.wire.messages import Messages
 from atomic_commit.wire.other_releases import (
@@ -38,6 +39,7 @@ from atomic_commit.wire.other_releases import (
     reading_any_release,
 )
 from atomic_commit.workers.at_work import run_in_workers
+from atomic_commit.workers.settings import configure
 
 #: Seconds that a client of a committed transaction is held so that it reads its own writes in every service.
 _READ_YOUR_WRITES = 1.0
@@ -60,6 +62,9 @@ class AtomicCommit:
     for a Celery app that is not configured, and for a database driver other than psycopg2.
 
     Nothing is started here. A worker of `celery` starts by itself what it needs: recovery, a look at its clock.
+
+    Every service needs an outcome worker; one that offers branches needs a worker as well, and one that offers none has
+    nothing for it to do (``python -m atomic_commit -A module outcome-worker | worker``).
     """
 
     def __init__(
@@ -97,6 +102,52 @@ class AtomicCommit:
         self._register_coordinator(celery)
         run_in_workers(celery, self)
 
+    @classmethod
+    def from_environment(
+        cls,
+        *,
+        application: str,
+        service: str,
+        services: Sequence[str],
+        kinds: Iterable[TransactionKind] = (),
+        branches: Branches | None = None,
+        lock_order: Sequence[str] | None = None,
+        pool_size: int = 16,
+        environment: Mapping[str, str] = os.environ,
+    ) -> AtomicCommit:
+        """The engine of `service`, with a Celery app of its own (``.celery``), by what the environment says:
+        ``ATOMIC_INSTALLATION``, ``DATABASE_URL``, ``BROKER_URL``, ``RESULT_BACKEND_URL``, and ``Limits``.
+
+        `application` is the same wherever it is installed; `services` are all that work together. `pool_size`:
+        connections that a process opens as it needs them, and keeps; a worker needs two more than it has threads.
+        Raises ValueError for a variable that is not set or makes no sense, and as the constructor does.
+        """
+        database, broker, results = (_required(environment, name) for name in _VARIABLES)
+        installation, limits = (
+            Installation.from_environment(application, environment),
+            Limits.from_environment(environment),
+        )
+        celery = configure(
+            Celery(service, set_as_current=False),
+            installation=installation,
+            service=service,
+            services=services,
+            broker_url=broker,
+            result_backend_url=results,
+            limits=limits,
+        )
+        return cls(
+            service=service,
+            installation=installation,
+            engine=create_engine(database, pool_size, limits),
+            celery=celery,
+            kinds=kinds,
+            branches=branches,
+            limits=limits,
+            coordinators=services,
+            lock_order=lock_order,
+        )
+
     # ---- before the service starts
 
     def migrate(self) -> None:
@@ -120,8 +171,11 @@ class AtomicCommit:
     # ---- what a service's HTTP face calls
 
     def begin(self, kind: str, arguments: Values, key: IdempotencyKey | None = None) -> TransactionRecord:
-        """Accept a transaction and send it on its way. See ``Coordinator.begin`` for what it raises; besides,
-        WrongDatabase where this is not the service's own."""
+        """Accept a transaction and send it on its way; `kind` is its plain name, without the service.
+
+        See ``Coordinator.begin`` for what it raises; besides, WrongDatabase where this is not the service's own, and
+        KeyError for a kind that it was not given.
+        """
         self.identity.database()
         return self._to_be_shown(self.coordinator.begin(kind, arguments, key))
 
@@ -130,6 +184,7 @@ class AtomicCommit:
 
         A committed one is then given a moment more, until every participant has answered, so that a client who reads
         the other services after a yes finds what was decided. The decision stands whether or not they answer in time.
+        Raises Impossible for a transaction that was never accepted here.
         """
         seen = self._watch.wait(transaction, seconds, _READ_YOUR_WRITES)
         return seen or self._to_be_shown(self.coordinator.read(transaction))
@@ -150,12 +205,17 @@ class AtomicCommit:
         return record
 
     def checks(self, assert_migrated: Callable[[Engine], None] = migrations.assert_migrated) -> Checks:
-        """Name → check, for whoever asks whether the service could do its work (``postgres.readiness``).
+        """Name → check, for whoever asks whether the service could do its work; ``postgres.readiness.missing`` asks
+        all of them.
 
         `assert_migrated(engine)` raises RuntimeError where the database is behind; by default the engine's own tables
         are looked at.
         """
         return checks(self.engine, self.identity, self.clock, assert_migrated)
+
+    def not_ready(self, assert_migrated: Callable[[Engine], None] = migrations.assert_migrated) -> dict[str, str]:
+        """Name → words, of each of the ``checks`` that says no; empty where the service could do its work."""
+        return missing(self.checks(assert_migrated))
 
     # ---- what its workers run
 
@@ -232,6 +292,20 @@ class AtomicCommit:
 
     def _answered(self, answer: Answer) -> Answered:
         return {"answer": str(answer), "database": self.identity.database()}
+
+
+#: What ``from_environment`` reads beside the installation and the limits.
+_VARIABLES = {
+    "DATABASE_URL": "postgresql://user:password@host:5432/database",
+    "BROKER_URL": "redis://host:6379/0",
+    "RESULT_BACKEND_URL": "redis://host:6379/1",
+}
+
+
+def _required(environment: Mapping[str, str], name: str) -> str:
+    if value := environment.get(name):
+        return value
+    raise ValueError(f"{name} is not set; for example {_VARIABLES[name]}")
 
 
 def _assert_configured(celery: Celery, installation: Installation, service: str) -> None:

@@ -60,6 +60,8 @@ def _find(app: str, parser: argparse.ArgumentParser) -> AtomicCommit:
         if error.name and not module.startswith(error.name):
             raise
         parser.error(f"there is no module {module!r} here")
+    except ValueError as error:
+        parser.error(str(error))
     except AttributeError:
         parser.error(f"{module} has no {name or _NAME!r}: name its AtomicCommit object, -A {module}:NAME")
     if not isinstance(found, AtomicCommit):

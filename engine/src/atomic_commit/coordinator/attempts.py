@@ -13,16 +13,15 @@ a bound, the requests would wait for each other's locks until all of them time o
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from uuid import UUID
+from collections.abc import Sequence
 
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from atomic_commit import journal
-from atomic_commit.declare import TransactionKind, Values
+from atomic_commit.declare import TransactionKind
 from atomic_commit.journal import records
-from atomic_commit.journal.records import Attempt, IdempotencyKey, TransactionRecord
+from atomic_commit.journal.records import Attempt, TransactionRecord
 from atomic_commit.limits import Limits
 from atomic_commit.postgres.database import autocommit, translated_errors
 from atomic_commit.testing.failpoints import reach
@@ -37,40 +36,6 @@ class Attempts:
     def __init__(self, engine: Engine, messages: Messages, limits: Limits) -> None:
         self._engine, self._messages, self._limits = engine, messages, limits
         self._reads = autocommit(engine)
-
-    def accept(
-        self, session: Session, transaction: UUID, kind: TransactionKind, values: Values, key: IdempotencyKey | None
-    ) -> TransactionRecord:
-        """Record a transaction: as the only one of an attempt that goes at once, or as one that waits."""
-        return journal.insert_transaction(
-            session,
-            transaction,
-            kind.name,
-            values,
-            key,
-            attempts_at_once=self._limits.attempts_at_once,
-            task_ids=self._messages.task_ids(kind, transaction, 1),
-            deadline=self._limits.deadline,
-            patience=self._limits.patience_after(0),
-            look_after=self._limits.look_after,
-        )
-
-    def accept_waiting(
-        self,
-        session: Session,
-        kind: TransactionKind,
-        values: Mapping[UUID, Values],
-        keys: Mapping[UUID, IdempotencyKey | None],
-    ) -> dict[UUID, TransactionRecord]:
-        """Record transactions that all wait for an attempt."""
-        return journal.insert_waiting(
-            session,
-            kind.name,
-            values,
-            keys,
-            deadline=self._limits.deadline,
-            patience=self._limits.patience_after(0),
-        )
 
     def next(self, kind: TransactionKind) -> Attempt | None:
         """Make an attempt of those that have waited longest, in one local transaction; it is to be sent. None if nobody

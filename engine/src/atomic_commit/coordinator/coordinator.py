@@ -22,7 +22,8 @@ from sqlalchemy.orm import Session
 
 from atomic_commit import journal
 from atomic_commit.coordinator.attempts import Attempts
-from atomic_commit.coordinator.begin import Acceptance
+from atomic_commit.coordinator.begin import Begin
+from atomic_commit.coordinator.begin_batch import BeginBatch
 from atomic_commit.coordinator.coalesce import Coalescer
 from atomic_commit.coordinator.decide import Decider
 from atomic_commit.coordinator.known_databases import KnownDatabases
@@ -59,7 +60,10 @@ class Coordinator:
         self._after_begin = {name: Coalescer(limits.sweep_interval) for name in self._kinds}
         self.attempts = Attempts(engine, messages, limits)
         self.decider = Decider(engine, messages, self._kinds, limits, databases)
-        self._acceptance = {name: Acceptance(engine, kind, self.attempts) for name, kind in self._kinds.items()}
+        begins = {name: Begin(engine, messages, kind, limits) for name, kind in self._kinds.items()}
+        self._begin: dict[str, Begin | BeginBatch] = {
+            name: BeginBatch(begin) if begin.kind.begin_batch else begin for name, begin in begins.items()
+        }
 
     # ---- begin
 
@@ -74,7 +78,7 @@ class Coordinator:
         if key and (earlier := self._joined(key)):
             return earlier
         try:
-            record = self._acceptance[kind_name].accept(uuid4(), arguments, key)
+            record = self._begin[kind_name].one(uuid4(), arguments, key)
         except (AtomicCommitError, IntegrityError) as error:
             # A request with the same key may have won the race in the meantime: then this one joins it.
             if key and (earlier := self._joined_after(error, key)):

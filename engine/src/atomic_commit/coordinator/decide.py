@@ -1,14 +1,13 @@
-"""The decider: counts the votes of one attempt and writes down what follows from them, in one local transaction.
+"""Decide: count the votes of an attempt, and write down what follows from them in one local transaction.
 
-The members of an attempt are decided about together, and each for itself: whoever a branch has dropped does not keep
-the others from committing, and when the attempt has to be given up only those abort who can't commit ever.
+``decide`` is the protocol: votes → decision → ``_commit``, which is the commit point, or ``_give_up``. Read it for an
+attempt with one member. What is particular where several transactions share an attempt stands in ``members``.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -17,8 +16,9 @@ from sqlalchemy.orm import Session
 
 from atomic_commit import journal
 from atomic_commit.coordinator.known_databases import KnownDatabases
+from atomic_commit.coordinator.members import Decisions, Members, refused_beside
 from atomic_commit.declare import TransactionKind, Values
-from atomic_commit.errors import AtomicCommitError, Impossible, Lost, is_lost
+from atomic_commit.errors import AtomicCommitError, Impossible, Lost
 from atomic_commit.journal import records
 from atomic_commit.journal.records import Attempt, Outcome, State, TransactionRecord
 from atomic_commit.limits import Limits
@@ -30,7 +30,6 @@ from atomic_commit.votes import (
     Cause,
     Decision,
     Situation,
-    Vote,
     ballots_of_member,
     deciding_ballot,
     decision_of,
@@ -41,11 +40,6 @@ from atomic_commit.wire.hand_over import HandedOn, read_handed_on
 from atomic_commit.wire.messages import Messages
 
 log = logging.getLogger(__name__)
-
-#: After so many silent attempts a transaction goes by itself: it may be what the workers die of.
-_SILENT_TOGETHER = 3
-
-Decisions = Mapping[UUID, Decision]
 
 
 class Decider:
@@ -62,6 +56,7 @@ class Decider:
         self._databases = databases
         self._engine, self._messages, self._kinds, self._limits = engine, messages, kinds, limits
         self._reads = autocommit(engine)
+        self._members = Members(self._kinds, limits)
 
     def decide(self, leader: UUID, number: int, handed_on: HandedOn | None = None) -> tuple[Attempt, Outcome] | None:
         """Count the votes of an attempt and act on them. Returns the attempt and what its branches are to be told, or
@@ -88,7 +83,7 @@ class Decider:
             decisions = self._decisions(attempt, ballots)
         if Decision.WAIT in decisions.values():
             return None
-        decisions |= _refused_beside(attempt, ballots)
+        decisions |= refused_beside(attempt, ballots)
         return (attempt, Outcome.ROLLBACK) if self._give_up(attempt, ballots, decisions) else None
 
     def abort(self, attempt: Attempt) -> bool:
@@ -133,7 +128,9 @@ class Decider:
         dropped = {member: decision for member, decision in decisions.items() if decision is not Decision.COMMIT}
         with Session(self._engine) as session:
             reach("decide.before_update", session)
-            if not self._hold(session, attempt) or not self._record(session, attempt, going, State.COMMITTED, None):
+            if not self._members.hold(session, attempt):
+                return False, None
+            if not self._members.record(session, attempt, going, State.COMMITTED, None):
                 return False, None
             reach("decide.after_update", session)
             try:
@@ -143,7 +140,7 @@ class Decider:
                 session.rollback()
                 return False, self._own_no(attempt, error)
             journal.record_results(session, results)
-            self._leave_out(session, attempt, ballots, dropped, given_up=False)
+            self._members.leave_out(session, attempt, ballots, dropped, given_up=False)
             journal.record_outcomes(session, attempt.leader, attempt.number, Outcome.COMMIT, ballots)
             reach("decide.before_commit", session)
             try:
@@ -179,150 +176,15 @@ class Decider:
         new identifiers, when its branches are rolled back and fenced. Returns whether it was this call that did it."""
         with Session(self._engine) as session, session.begin():
             reach("give_up.before_update", session)
-            if not self._hold(session, attempt) or not self._leave_out(
-                session, attempt, ballots, decisions, given_up=True
-            ):
+            if not self._members.hold(session, attempt):
+                return False
+            if not self._members.leave_out(session, attempt, ballots, decisions, given_up=True):
                 return False
             journal.record_outcomes(session, attempt.leader, attempt.number, Outcome.ROLLBACK, ballots)
             reach("give_up.before_commit", session)
         reach("give_up.after_commit")
         log.info("%s %s: given up: %s", attempt.kind, attempt, deciding_ballot(ballots))
         return True
-
-    def _leave_out(
-        self,
-        session: Session,
-        attempt: Attempt,
-        ballots: Sequence[Ballot],
-        decisions: Decisions,
-        *,
-        given_up: bool,
-    ) -> bool:
-        """Abort these members, or send them into another attempt. False if somebody else has decided."""
-        spoilers = {no for ballot in ballots for _, no in ballot.members} if given_up else set()
-        why = {member: deciding_ballot(ballots_of_member(ballots, str(member))) for member in decisions}
-        aborted = [member for member in attempt.members if decisions.get(member.id) is Decision.ABORT]
-        again = [member for member in attempt.members if decisions.get(member.id) is Decision.RETRY]
-        met = self._abort(session, attempt, aborted, why)
-        if met is None:
-            again, met = [*again, *aborted], False
-        for no, members in _by_no(again, why).items():
-            met |= self._again(session, attempt, no, members, alone=no in spoilers)
-        return met
-
-    def _abort(
-        self,
-        session: Session,
-        attempt: Attempt,
-        members: Sequence[TransactionRecord],
-        why: Mapping[UUID, Ballot | None],
-    ) -> bool | None:
-        """Decide against these members and take their local marks back. None if one of several can't: then nothing was
-        done, and it does not keep the rest of its attempt from being decided about."""
-        abort = self._kinds[attempt.kind].abort
-        met = False
-        try:
-            with session.begin_nested() if attempt.shared else nullcontext():
-                for member, cause in self._aborted(session, attempt, members, why):
-                    abort(session, member.id, member.values)
-                    met = True
-                    log.info("%s %s: aborted: %s", attempt.kind, member.id, cause)
-                session.flush()
-                if met:
-                    journal.tell_who_waits(session)
-        except Exception as error:
-            if not attempt.shared or is_lost(error):
-                raise
-            log.warning("%s %s: can't be aborted together: %s", attempt.kind, attempt, error)
-            return None
-        return met
-
-    def _aborted(
-        self,
-        session: Session,
-        attempt: Attempt,
-        members: Sequence[TransactionRecord],
-        why: Mapping[UUID, Ballot | None],
-    ) -> Iterator[tuple[TransactionRecord, Mapping[str, object] | None]]:
-        """Record the decision against these members, those with the same reason at once. Gives those that it met, with
-        what the journal says of each."""
-        for ballot, those in _by_no(members, why).items():
-            causes = [ballot.as_cause()] if ballot else [member.cause for member in those]
-            for cause, alike in zip(causes, [those] if ballot else [[member] for member in those], strict=True):
-                met = self._record(session, attempt, [member.id for member in alike], State.ABORTED, cause)
-                yield from ((member, cause) for member in alike if member.id in met)
-
-    def _again(
-        self,
-        session: Session,
-        attempt: Attempt,
-        no: Ballot | None,
-        members: Sequence[TransactionRecord],
-        *,
-        alone: bool,
-    ) -> bool:
-        """Send these members, all for the same reason, into another attempt. From now on without others (`alone`), if
-        they spoil it for them or might."""
-        cause = no.cause if no else Cause.SILENCE
-        silent = cause is Cause.SILENCE
-        often_silent = silent and max(member.silent_attempts for member in members) + 1 >= _SILENT_TOGETHER
-        met = journal.record_retry(
-            session,
-            attempt.leader,
-            attempt.number,
-            [member.id for member in members],
-            no.as_cause() if no else None,
-            0.0 if cause is Cause.BESIDE else self._limits.pause(max(member.attempt for member in members)),
-            self._limits.look_after,
-            failed=cause is Cause.FAILED and not attempt.shared,
-            silent=silent,
-            alone=alone or often_silent or cause is Cause.FAILED,
-        )
-        return bool(met)
-
-    # ---- the conditional updates
-
-    def _hold(self, session: Session, attempt: Attempt) -> bool:
-        """Lock the members of a shared attempt, in one order for everybody. False if it is over."""
-        if not attempt.shared:
-            return True
-        held = journal.hold_attempt(session, attempt.leader, attempt.number)
-        if held and held != {member.id for member in attempt.members}:
-            raise Impossible(f"{attempt}: its members have changed")
-        return bool(held)
-
-    def _record(
-        self,
-        session: Session,
-        attempt: Attempt,
-        members: Sequence[UUID],
-        state: State,
-        cause: Mapping[str, object] | None,
-    ) -> set[UUID]:
-        """What follows in the local transaction are the coordinator's own changes. An outcome worker must not wait long
-        for rows that somebody holds: it may be the one who would let them go."""
-        return journal.record_decision(
-            session,
-            attempt.leader,
-            attempt.number,
-            members,
-            state,
-            cause,
-            self._limits.look_after,
-            self._limits.branch_row_timeout,
-        )
-
-
-def _refused_beside(attempt: Attempt, ballots: Sequence[Ballot]) -> dict[UUID, Decision]:
-    """Of an attempt that is given up: whom a branch has refused beside others that it let go on. They may have
-    taken what was missing, and do not commit; another try tells."""
-    refused = {
-        member
-        for ballot in ballots
-        for member, no in ballot.members
-        if ballot.vote is Vote.YES and no.cause is Cause.REFUSED
-    }
-    return {member.id: Decision.RETRY for member in attempt.members if str(member.id) in refused}
 
 
 def _changed(
@@ -344,12 +206,3 @@ def _changed(
         if result is not None:
             results[transaction] = result
     return results
-
-
-def _by_no(
-    members: Sequence[TransactionRecord], why: Mapping[UUID, Ballot | None]
-) -> dict[Ballot | None, list[TransactionRecord]]:
-    by_no: dict[Ballot | None, list[TransactionRecord]] = {}
-    for member in members:
-        by_no.setdefault(why[member.id], []).append(member)
-    return by_no

@@ -75,7 +75,13 @@ class BranchRecord:
 @dataclass(frozen=True)
 class TransactionRecord:
     """One transaction with its branches in order: those of every attempt that it led, and those of its last attempt
-    where another transaction leads that."""
+    where another transaction leads that.
+
+    ``cause``: why it is aborted or, while it is undecided, why the attempt before was given up. Its members are
+    ``branch``, ``cause`` (a word of ``votes.Cause``; "refused" where the business said no), and what was said:
+    ``reason``, ``detail``, ``field``. The words of anything but a refusal are for operators only.
+    ``values``: what begin has returned. ``result``: what the kind's commit has.
+    """
 
     id: UUID
     kind: str

@@ -47,7 +47,7 @@ class Messages:
         self._database_of = database_of
         self._lifetime = timedelta(seconds=lifetime)
         #: How a message leaves; ``testing`` puts itself in between.
-        self.carry: Callable[[Signature], object] = Signature.apply_async
+        self.carry: Callable[[Signature], object] = _publish
         self._broker, self._backend = CircuitBreaker("the broker"), CircuitBreaker("the result backend")
 
     def gid(self, branch: BranchRecord) -> Gid:
@@ -197,3 +197,7 @@ class Messages:
             log.warning("%s not sent: %s: %s", signature.get("task"), type(error).__name__, error)
             return False
         return True
+
+
+def _publish(signature: Signature) -> None:
+    signature.apply_async()

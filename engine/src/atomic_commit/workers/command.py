@@ -35,6 +35,7 @@ def worker_options(installation: Installation, service: str, *, outcome: bool) -
 
 
 def work(celery: Celery, installation: Installation, service: str, *, outcome: bool) -> None:
-    """Be that worker, in this process, until told to stop."""
+    """Be that worker, in this process, until told to stop. At level INFO it logs a line that ends in " ready."
+    once it takes tasks."""
     warnings.filterwarnings("ignore", _ROOT_WARNING)
     celery.worker_main(["--quiet", *worker_options(installation, service, outcome=outcome)])
