@@ -4,7 +4,7 @@
 PYTHON ?= python3
 # Passed on: make demo ARGS=--verbose, make test ARGS="-k restock -x" TESTS=tests/unit
 ARGS ?=
-TESTS ?= $(wildcard engine/tests tests/unit tests/eager tests/model tests/broker tests/examples)
+TESTS ?= $(wildcard engine/tests tests/unit tests/eager tests/docs tests/examples tests/model tests/broker)
 MINUTES ?= 2
 SEED ?= 1
 
@@ -15,10 +15,13 @@ DEVELOPS := $(VENV)/.installed-dev
 # What only `make bench` needs has a .venv of its own.
 BENCH_VENV := .venv-bench
 COMPARES := $(BENCH_VENV)/.installed
+# So has what builds the documents: it needs nothing of the shop.
+DOCS_VENV := .venv-docs
+WRITES := $(DOCS_VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up down status trip test test-eager test-broker test-docker model mutants crash soak bench lint types format clean
+.PHONY: help setup demo up down status trip test test-eager test-broker test-docker model mutants crash soak bench docs lint types format clean
 
 help: ## List these verbs
 	@echo "make …"
@@ -70,6 +73,10 @@ soak: $(DEVELOPS) ## Random work under random faults: make soak MINUTES=10 SEED=
 bench: $(RUNS) $(COMPARES) ## Measure against others: make bench ARGS=--quick, or ARGS="removal --out removal.json"
 	@exec $(PY) -m benchmarks $(ARGS)
 
+docs: $(WRITES) ## Build the documents into site/, and check every link in them
+	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m mkdocs build --strict $(ARGS)
+	@echo "site/index.html is ready; its search needs a server: python3 -m http.server -d site"
+
 lint: $(DEVELOPS) ## Check style and format
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
@@ -82,9 +89,9 @@ format: $(DEVELOPS) ## Put the code into format, with the lint that repairs itse
 	@$(PY) -m ruff check --fix-only --quiet .
 	@exec $(PY) -m ruff format .
 
-clean: ## Stop the shop; remove .venv, .venv-bench, caches and all data (.embedded, .trip)
+clean: ## Stop the shop; remove .venv, .venv-bench, .venv-docs, site, caches and all data (.embedded, .trip)
 	@if [ -x $(PY) ] && [ -e .embedded ]; then EMBEDDED_STATE=.embedded $(PY) -m embedded down; fi
-	@rm -rf $(VENV) $(BENCH_VENV) .embedded .trip .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf $(VENV) $(BENCH_VENV) $(DOCS_VENV) site .embedded .trip .pytest_cache .mypy_cache .ruff_cache
 	@find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # .venv. A stamp is newer than the requirements that it says are installed.
@@ -110,6 +117,13 @@ $(COMPARES): requirements-bench.txt requirements-services.txt $(RUNS)
 	@echo "installing $< into $(BENCH_VENV) …"
 	@$(BENCH_VENV)/bin/python -m pip install --disable-pip-version-check --no-input --progress-bar off -r $< \
 		>$(BENCH_VENV)/pip.log 2>&1 || { cat $(BENCH_VENV)/pip.log; echo "pip could not install $<: see above"; exit 1; } >&2
+	@touch $@
+
+$(WRITES): requirements-docs.txt $(VENV)/.made
+	@test -x $(DOCS_VENV)/bin/python || $(PY) -m venv $(DOCS_VENV)
+	@echo "installing $< into $(DOCS_VENV) …"
+	@$(DOCS_VENV)/bin/python -m pip install --disable-pip-version-check --no-input --progress-bar off -r $< \
+		>$(DOCS_VENV)/pip.log 2>&1 || { cat $(DOCS_VENV)/pip.log; echo "pip could not install $<: see above"; exit 1; } >&2
 	@touch $@
 
 # A .venv that works is kept. One that is half made, or whose Python has gone, is made anew.

@@ -1,7 +1,7 @@
 """PgBouncer before the databases of a soak, in transaction mode: a pooler for each service, as an operator runs it.
 
 ``Poolers.route`` is what ``embedded.Shop`` takes as its ``route``. The roles get the time limits that a pooler loses
-(docs/scaling.md); migrations go to the server directly.
+(docs/operating/scaling.md); migrations go to the server directly.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ def running_postgres(state: Path, settings: Mapping[str, str], *, databases: boo
     said: list[str] = []
     server = Postgres(state, free_port(), {**os.environ, **settings}, said.append, DATABASES)
     server.prepare()
-    kept = Kept(server.program(), Output("postgres", state / "logs", None), say=said.append, changed=lambda: None)
+    output = Output("postgres", state / "logs", None)
+    kept = Kept(server.program(), output, say=said.append, changed=lambda: None)
     kept.start()
     try:
         kept.wait_ready(60)
@@ -34,6 +35,7 @@ def running_postgres(state: Path, settings: Mapping[str, str], *, databases: boo
         yield server
     finally:
         kept.end(signal.SIGKILL)  # its data go with it
+        output.close()
 
 
 def database_url(postgres: Postgres, service: str) -> str:

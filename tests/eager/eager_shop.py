@@ -205,7 +205,7 @@ class Shop:
         if body is not None:
             given["json"] = body
         client = self.apps[service].test_client(use_cookies=False)
-        response = client.open(path, method=method, headers=headers, **given)
+        response = client.open(path, method=method, headers=headers, buffered=True, **given)
         answer = Answer(f"{method} {service}:{path} {'' if body is None else json.dumps(body)}"[:2000], response)
         self._count_what_was_put_in(service, method, path, body, answer)
         return answer

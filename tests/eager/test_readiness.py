@@ -1,4 +1,5 @@
-"""The table of readiness in docs/operations.md, row by row: the state that makes a check say no, and its words."""
+"""The table of readiness in docs/operating/operations.md, row by row: the state that makes a check say no, and its
+words."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ from service_roles.main import main
 from service_roles.migrate import migrated
 from tests.installation import INSTALLATION
 
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operating" / "operations.md"
 LIMITS = Limits(lock_timeout=0.3)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -34,7 +35,6 @@ def said() -> list[str]:
 @pytest.fixture
 def keep(tmp_path: Path, said: list[str]) -> Iterator[Keep]:
     """Makes a kept process from a Python script; ends it with the test."""
-    made: list[Kept] = []
 
     def make(script: str, patience: float = 5.0) -> Kept:
         program = Program(
@@ -46,12 +46,14 @@ def keep(tmp_path: Path, said: list[str]) -> Iterator[Keep]:
             ready_text=" ready.",
             patience=patience,
         )
-        made.append(Kept(program, Output("worker", tmp_path, None), say=said.append, changed=lambda: None))
-        return made[-1]
+        output = Output("worker", tmp_path, None)
+        ends.callback(output.close)
+        kept = Kept(program, output, say=said.append, changed=lambda: None)
+        ends.callback(kept.end, signal.SIGKILL)
+        return kept
 
-    yield make
-    for kept in made:
-        kept.end(signal.SIGKILL)
+    with contextlib.ExitStack() as ends:
+        yield make
 
 
 def up(kept: Kept) -> int:
@@ -178,6 +180,6 @@ def test_a_terminal_that_has_gone_does_not_stop_the_reading(tmp_path: Path) -> N
     def gone(name: str, line: str) -> None:
         raise BrokenPipeError
 
-    output = Output("worker", tmp_path, gone)
-    output.add("still here")
+    with contextlib.closing(Output("worker", tmp_path, gone)) as output:
+        output.add("still here")
     assert output.text() == "still here\n"

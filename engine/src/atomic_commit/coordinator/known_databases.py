@@ -54,7 +54,7 @@ class KnownDatabases:
             return True
         log.critical(
             "%s answers from database %s and is known at %s: its word counts for nothing. Another installation of the"
-            " same name uses this broker, or the database was replaced (docs/operations.md, Installations)",
+            " same name uses this broker, or the database was replaced (docs/operating/operations.md, Installations)",
             service,
             database,
             self._known[service],

@@ -103,7 +103,7 @@ class Identity:
         if meant not in (None, database):
             log.critical(
                 "a message for database %s came to database %s: another installation called %s uses this broker, or"
-                " this database was replaced (docs/operations.md, Installations)",
+                " this database was replaced (docs/operating/operations.md, Installations)",
                 meant,
                 database,
                 self.installation,

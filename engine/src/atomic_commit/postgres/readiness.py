@@ -1,7 +1,7 @@
 """Whether a process could do its work: one list of checks, for ``/readyz`` and for a worker's start.
 
 Each check returns when all is well and raises when not: ``NotReady`` with words for whoever asks, anything else where
-the question itself failed. docs/operations.md has the table.
+the question itself failed. docs/operating/operations.md has the table.
 """
 
 from __future__ import annotations
@@ -75,17 +75,21 @@ def checks(
 
     def bounded_waits() -> None:
         if lost := [name for name in _LIMITS if shown(name) == "0"]:
-            raise NotReady(f"{', '.join(lost)} got lost on the way (a pooler?): set them for the role, docs/scaling.md")
+            raise NotReady(
+                f"{', '.join(lost)} got lost on the way (a pooler?): set them for the role, docs/operating/scaling.md"
+            )
 
     def isolation() -> None:
         if (level := shown("transaction_isolation")) != "read committed":
-            raise NotReady(f"transactions are {level}, not read committed: set it for the role, docs/scaling.md")
+            raise NotReady(
+                f"transactions are {level}, not read committed: set it for the role, docs/operating/scaling.md"
+            )
 
     def durable() -> None:
         weak = {name: seen for name, good in _DURABLE.items() if (seen := shown(name)) not in good}
         if weak:
             told = ", ".join(f"{name} is {seen}" for name, seen in weak.items())
-            raise NotReady(f"{told}: what is committed may be forgotten, docs/operations.md")
+            raise NotReady(f"{told}: what is committed may be forgotten, docs/operating/operations.md")
 
     def clock() -> None:
         if unfit := own_clock.look():
