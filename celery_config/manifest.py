@@ -1,6 +1,7 @@
 """The shop's services, told once: what processes, queues, launcher, tests and judges go by.
 
-Who adds a service adds a line here, and one to ``tasks`` for each branch that it offers: ``docs/adding-a-service.md``.
+Who adds a service adds a line here, and one to ``tasks`` for each branch that it offers:
+``docs/how-to/adding-a-service.md``.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""docs/adding-a-service.md, word for word: applied to a copy of the repository, it makes a shop of four services in
-which placing an order also charges the customer."""
+"""docs/how-to/adding-a-service.md, word for word: applied to a copy of the repository, it makes a shop of four
+services in which placing an order also charges the customer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("git"), reason="git applies the document's diffs"),
 ]
 
-DOCUMENT = ROOT / "docs" / "adding-a-service.md"
+DOCUMENT = ROOT / "docs" / "how-to" / "adding-a-service.md"
 NOT_COPIED = (".git", ".venv*", ".embedded", "__pycache__", ".*_cache")
 #: A cold start of twelve processes and their migrations on a busy machine.
 UP_WITHIN = 180.0

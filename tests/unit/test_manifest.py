@@ -1,6 +1,6 @@
 """What is no Python can't read the manifest: each file that names the services by hand names all of them, and no other.
 
-How to add one: docs/adding-a-service.md.
+How to add one: docs/how-to/adding-a-service.md.
 """
 
 from __future__ import annotations
