@@ -11,9 +11,9 @@ import pytest
 from atomic_commit.workers.remote_control import VARIABLE
 from embedded.shop import Shop
 from tests.crash.forgery import Forger
+from tests.crash.interception import Post
 from tests.crash.message_cases import all_cases
 from tests.crash.messages import play_case
-from tests.crash.post import Post
 
 from .shopkeeper import WORKERS, Shopkeeper
 

@@ -16,6 +16,7 @@ from tests.broker.waiting import wait_until
 from tests.installation import INSTALLATION
 
 from .forgery import FORGERIES, LOST, UNREADABLE, Forger
+from .interception import Intercepted, Post, Tray
 from .message_cases import (
     ALL_MESSAGES,
     ANY_MESSAGE,
@@ -27,7 +28,6 @@ from .message_cases import (
     REPEATED_LATE,
     Case,
 )
-from .post import Letter, Post, Tray
 from .scenarios import Scene
 
 #: Seconds within which the shop must be quiet after the fault: far over the promise, so that a hang is told apart from
@@ -45,7 +45,7 @@ class Play:
         self.scene = Scene(keeper, case)
         self.scene.set()
         self.since: Any = keeper.databases.rows("orders", "SELECT clock_timestamp() AS now")[0]["now"]
-        self._before = {letter.transaction for letter in post.seen(lambda letter: True)}
+        self._before = {message.transaction for message in post.seen(lambda message: True)}
         self._pool = ThreadPoolExecutor(1)
         self._answer: Future[Answer] | None = None
 
@@ -75,20 +75,20 @@ class Play:
         kind = f"{self.case.coordinator}.{self.case.kind}"
         return Gid(INSTALLATION, kind, UUID(self.transaction()), attempt, branch)
 
-    def letters(self) -> list[Letter]:
+    def messages(self) -> list[Intercepted]:
         """Every message of the transaction so far."""
         transaction = self.transaction()
-        return self.post.seen(lambda letter: letter.transaction == transaction)
+        return self.post.seen(lambda message: message.transaction == transaction)
 
-    def letters_of(self, task: str, attempt: int) -> list[Letter]:
-        return [letter for letter in self.letters() if _is(letter, task, attempt)]
+    def messages_of(self, task: str, attempt: int) -> list[Intercepted]:
+        return [message for message in self.messages() if _is(message, task, attempt)]
 
     # ---- what is done and waited for
 
     def catch(self, task: str, attempt: int | None = None, limit: int | None = 1) -> Tray:
         """Catch the messages of a task of this transaction. To be said before the request is made."""
         return self.post.catch(
-            lambda letter: letter.transaction not in self._before and _is(letter, task, attempt), limit
+            lambda message: message.transaction not in self._before and _is(message, task, attempt), limit
         )
 
     def handled(self) -> bool:
@@ -116,10 +116,10 @@ def _worker_of(queue: str) -> str:
     return f"{queue.removeprefix(f'{INSTALLATION}.').replace('.', '-')}-worker"
 
 
-def _is(letter: Letter, task: str, attempt: int | None) -> bool:
-    """Whether the letter is one of `task`: ``users.acknowledge of products.restock`` for the answer of one branch."""
+def _is(message: Intercepted, task: str, attempt: int | None) -> bool:
+    """Whether the message is one of `task`: ``users.acknowledge of products.restock`` for the answer of one branch."""
     name, _, branch = task.partition(" of ")
-    return letter.task == name and branch in ("", letter.branch) and attempt in (None, letter.attempt)
+    return message.task == name and branch in ("", message.branch) and attempt in (None, message.attempt)
 
 
 # ---- one message
@@ -134,9 +134,9 @@ def five_at_once(play: Play) -> None:
 def five_in_a_row(play: Play) -> None:
     tray = play.catch(play.case.task)
     play.act()
-    letter = play.post.first(tray)
+    message = play.post.first(tray)
     for _ in range(5):
-        play.post.deliver(letter)
+        play.post.deliver(message)
         play.wait_handled()
 
 
@@ -150,18 +150,18 @@ def amid_repeats(play: Play) -> None:
     """Everything that came before it, then the message, then everything that came before it again."""
     tray = play.catch(play.case.task)
     play.act()
-    letter = play.post.first(tray)
-    earlier = [one for one in play.letters() if one is not letter]
+    message = play.post.first(tray)
+    earlier = [one for one in play.messages() if one is not message]
     assert earlier, "nothing came before it"
-    play.post.deliver(*earlier, letter, *earlier)
+    play.post.deliver(*earlier, message, *earlier)
 
 
 def again_when_settled(play: Play) -> None:
     play.act()
     play.wait_quiet()
-    letters = play.letters_of(play.case.task, attempt=1)
-    assert letters, f"there was no {play.case.task}"
-    play.post.deliver(letters[0])
+    messages = play.messages_of(play.case.task, attempt=1)
+    assert messages, f"there was no {play.case.task}"
+    play.post.deliver(messages[0])
 
 
 def past_the_deadline(play: Play) -> None:
@@ -174,7 +174,7 @@ def past_the_deadline(play: Play) -> None:
     if play.case.task in (*BRANCHES[play.case.kind], play.case.counting):
         play.wait_quiet()
     play.post.let_pass()
-    play.post.deliver(*tray.letters)
+    play.post.deliver(*tray.messages)
 
 
 # ---- all messages
@@ -188,7 +188,7 @@ def each_twice(play: Play) -> None:
 def backwards_when_settled(play: Play) -> None:
     play.act()
     play.wait_quiet()
-    play.post.deliver(*reversed(play.letters()))
+    play.post.deliver(*reversed(play.messages()))
 
 
 # ---- two attempts
@@ -199,15 +199,15 @@ def overtaken(play: Play) -> None:
     first, second = play.catch(play.case.task, attempt=1), play.catch(f"{play.case.coordinator}.decide", attempt=2)
     if play.case.task in BRANCHES[play.case.kind]:
         play.act()
-        letter = play.post.first(first)
+        message = play.post.first(first)
     else:
         with _nobody_counts(play):
             play.act()
-            letter = play.post.first(first)
+            message = play.post.first(first)
             for branch in BRANCHES[play.case.kind]:
                 _forge(play, branch, LOST)
     decide = play.post.first(second)
-    play.post.deliver(letter)
+    play.post.deliver(message)
     play.wait_handled()
     play.post.deliver(decide)
 
@@ -219,9 +219,9 @@ def repeated_late(play: Play) -> None:
     second = play.catch(f"{play.case.coordinator}.decide", attempt=2)
     with play.keeper.held("products", "products", play.scene.product):
         play.act()
-        wait_until(lambda: play.letters_of(review, attempt=1), "attempt 1 fails", within=20)
+        wait_until(lambda: play.messages_of(review, attempt=1), "attempt 1 fails", within=20)
     decide = play.post.first(second)
-    late = play.letters_of(play.case.task, attempt=1)
+    late = play.messages_of(play.case.task, attempt=1)
     assert late, f"attempt 1 had no {play.case.task}"
     play.post.deliver(*late)
     play.wait_handled()
@@ -247,9 +247,9 @@ def forged_before_the_votes_are_counted(forgery: str, play: Play) -> None:
     tray = play.catch(play.case.counting, attempt=1)
     with _nobody_counts(play):
         play.act()
-        letter = play.post.first(tray)
+        message = play.post.first(tray)
         _forge(play, play.case.task, forgery)
-        play.post.deliver(letter)
+        play.post.deliver(message)
 
 
 def _nobody_counts(play: Play) -> Any:

@@ -18,10 +18,10 @@ from embedded.shop import Shop
 from tests.broker.shopkeeper import Shopkeeper
 
 from .forgery import Forger
+from .interception import Post
 from .judge import judge
 from .message_cases import Case, all_cases, deadline_cases
 from .message_faults import FAULTS, Play
-from .post import Post
 from .report import quiet_figures
 from .termination import end_by_exception
 

@@ -4,8 +4,8 @@ Each public verb is one step of the protocol, safe to repeat and to interrupt an
 found in the journal by recovery, which calls the same verbs.
 
 ``begin``       local transaction: checks, marks, journal row. From its commit on the request is never lost.
-``dispatch``    those that wait go, as far as attempts are free for them (``attempts``).
-``decide``      one local transaction: the conditional update together with the local change (``decider``).
+``dispatch``    those that wait go, as far as attempts are free for them (``attempts.py``).
+``decide``      one local transaction: the conditional update together with the local change (``decide.py``).
 ``acknowledge`` a participant has answered; the last answer settles the attempt and lets go who waits for that.
 ``look``        whatever the rows say is still to be done for one transaction.
 """

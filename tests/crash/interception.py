@@ -39,7 +39,7 @@ _COMES_WITHIN = 30.0
 
 
 @dataclass(frozen=True, eq=False)
-class Letter:
+class Intercepted:
     """One message as it was published to `queue`."""
 
     queue: str
@@ -52,7 +52,7 @@ class Letter:
     content_encoding: str
 
     @classmethod
-    def of(cls, message: Message) -> Letter:
+    def of(cls, message: Message) -> Intercepted:
         properties = {name: value for name, value in message.properties.items() if name not in _MADE_ANEW}
         expiration = properties.pop("expiration", None)
         return cls(
@@ -100,21 +100,21 @@ class Letter:
         return f"{self.task}[{self.task_id}]"
 
 
-Wanted = Callable[[Letter], bool]
+Wanted = Callable[[Intercepted], bool]
 
 
 @dataclass
 class Tray:
-    """Letters that were asked for and have not been delivered; at most `limit` are kept, further ones pass."""
+    """Messages that were asked for and have not been delivered; at most `limit` are kept, further ones pass."""
 
     wanted: Wanted
     limit: int | None = None
-    letters: list[Letter] = field(default_factory=list)
+    messages: list[Intercepted] = field(default_factory=list)
 
-    def takes(self, letter: Letter) -> bool:
-        if (self.limit is not None and len(self.letters) >= self.limit) or not self.wanted(letter):
+    def takes(self, message: Intercepted) -> bool:
+        if (self.limit is not None and len(self.messages) >= self.limit) or not self.wanted(message):
             return False
-        self.letters.append(letter)
+        self.messages.append(message)
         return True
 
 
@@ -129,7 +129,7 @@ class Post:
         self.times = 1
         self._lock = threading.Lock()
         self._trays: list[Tray] = []
-        self._seen: list[Letter] = []
+        self._seen: list[Intercepted] = []
         self._delivered: Counter[tuple[str, str, str]] = Counter()
         self._sender = Connection(broker_url)
         self._end = threading.Event()
@@ -165,34 +165,34 @@ class Post:
     # ---- what a case does
 
     def catch(self, wanted: Wanted, limit: int | None = None) -> Tray:
-        """Keep such letters from now on: in the tray, undelivered."""
+        """Keep such messages from now on: in the tray, undelivered."""
         tray = Tray(wanted, limit)
         with self._lock:
             self._trays.append(tray)
         return tray
 
-    def first(self, tray: Tray) -> Letter:
-        """The first letter in the tray, once it is there."""
-        wait_until(lambda: self._sound() and tray.letters, "the message that is waited for comes by", _COMES_WITHIN)
-        return tray.letters[0]
+    def first(self, tray: Tray) -> Intercepted:
+        """The first message in the tray, once it is there."""
+        wait_until(lambda: self._sound() and tray.messages, "the message that is waited for comes by", _COMES_WITHIN)
+        return tray.messages[0]
 
     def let_pass(self) -> None:
         """Catch no more, and deliver everything once. What lies in trays stays there."""
         with self._lock:
             self._trays, self.times = [], 1
 
-    def deliver(self, *letters: Letter, times: int = 1) -> None:
-        """Deliver these letters, in this order, each so many times in a row."""
+    def deliver(self, *messages: Intercepted, times: int = 1) -> None:
+        """Deliver these messages, in this order, each so many times in a row."""
         with self._lock:
-            for letter in letters:
+            for message in messages:
                 for _ in range(times):
-                    self._send(letter)
+                    self._send(message)
 
-    def seen(self, wanted: Wanted) -> list[Letter]:
-        """Every such letter that came by, in order."""
+    def seen(self, wanted: Wanted) -> list[Intercepted]:
+        """Every such message that came by, in order."""
         self._sound()
         with self._lock:
-            return [letter for letter in self._seen if wanted(letter)]
+            return [message for message in self._seen if wanted(message)]
 
     def delivered(self, transaction: str) -> dict[tuple[str, str, str], int]:
         """(queue, task, task id) → how often it was delivered, for one transaction."""
@@ -221,27 +221,27 @@ class Post:
             self._failure = error
             raise
 
-    def _carry(self, message: Message) -> None:
-        letter = Letter.of(message)
+    def _carry(self, delivered: Message) -> None:
+        message = Intercepted.of(delivered)
         with self._lock:
-            self._seen.append(letter)
-            if not any(tray.takes(letter) for tray in self._trays):
+            self._seen.append(message)
+            if not any(tray.takes(message) for tray in self._trays):
                 for _ in range(self.times):
-                    self._send(letter)
-        message.ack()
+                    self._send(message)
+        delivered.ack()
 
-    def _send(self, letter: Letter) -> None:
+    def _send(self, message: Intercepted) -> None:
         """On a connection that nothing is read from: where py-amqp publishes it also reads what has come in, and on the
-        carrier's own connection that would be the next letter, in the middle of this one."""
-        self._delivered[letter.queue, letter.task, letter.task_id] += 1
+        carrier's own connection that would be the next message, in the middle of this one."""
+        self._delivered[message.queue, message.task, message.task_id] += 1
         Producer(self._sender.default_channel).publish(
-            letter.body,
-            routing_key=_way(letter.queue),
-            headers=letter.headers,
-            content_type=letter.content_type,
-            content_encoding=letter.content_encoding,
-            expiration=letter.expires_in,
-            **letter.properties,
+            message.body,
+            routing_key=_way(message.queue),
+            headers=message.headers,
+            content_type=message.content_type,
+            content_encoding=message.content_encoding,
+            expiration=message.expires_in,
+            **message.properties,
         )
 
     # ---- how the workers are told
@@ -274,7 +274,7 @@ class Post:
         return {"queue_arguments": arguments} if arguments else {}
 
     def _waiting(self, name: str) -> int:
-        """How many letters wait in a queue."""
+        """How many messages wait in a queue."""
         with Connection(self._url) as connection:
             queue = Queue(name, Exchange(name, type="direct"), routing_key=name, **self._kind_of_queue())
             return int(queue.bind(connection.default_channel).queue_declare().message_count)
