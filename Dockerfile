@@ -1,6 +1,6 @@
 # One image for every role of every service:
 #
-#   python -m users_service api | worker | outcome-worker | migrate      (products_service, orders_service)
+#   python -m users_service api | worker | outcome-worker | migrate      (and so on for every service)
 #   python -m celery_config.monitor      (Flower)
 #
 # Everything is put together in the first stage; the second has no pip cache, no build tools, and nothing that the user

@@ -1,6 +1,6 @@
 """The whole shop on this machine, without Docker: `python -m embedded up | demo | status | down`.
 
-As a library: `with Shop(folder) as shop: …` runs PostgreSQL, a Redis-protocol server (Valkey), the three
+As a library: `with Shop(folder) as shop: …` runs PostgreSQL, a Redis-protocol server (Valkey), the
 services and Flower as child processes, and can kill, hold down and bring up each of them.
 
 Import rule: of the shop this package imports the manifest alone, and starts the services' own command lines.

@@ -7,7 +7,7 @@ import os
 import sys
 from importlib import import_module
 
-DESCRIPTION = """The whole shop on this machine, without Docker: PostgreSQL, Valkey, three services, Flower.
+DESCRIPTION = """The whole shop on this machine, without Docker: PostgreSQL, Valkey, the services, Flower.
 
   up      run it in this terminal, until Ctrl-C
   demo    show it at work
@@ -15,7 +15,7 @@ DESCRIPTION = """The whole shop on this machine, without Docker: PostgreSQL, Val
   down    stop it from another terminal, or what a killed launcher left
 """
 EPILOG = """Settings, from the environment:
-  USERS_PORT, PRODUCTS_PORT, ORDERS_PORT, FLOWER_PORT, POSTGRES_PORT, REDIS_PORT   0 picks a free one
+  {ports}, FLOWER_PORT, POSTGRES_PORT, REDIS_PORT   0 picks a free one
   EMBEDDED_STATE                                 the folder for all data, here .embedded
   POSTGRES_MAX_CONNECTIONS, POSTGRES_MAX_PREPARED_TRANSACTIONS
   SHOP_PG_BIN (a folder), SHOP_REDIS_SERVER      servers of your own
@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m embedded",
         description=DESCRIPTION,
-        epilog=EPILOG,
+        epilog=EPILOG.format(ports=_ports_of_services()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="up | demo | status | down")
@@ -95,6 +95,12 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="what runs")
     status.add_argument("--json", action="store_true", help="for programs")
     return parser
+
+
+def _ports_of_services() -> str:
+    from celery_config.manifest import SERVICES  # not before Windows was sent away
+
+    return ", ".join(f"{service.upper()}_PORT" for service in SERVICES)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The three services' processes, their migrations, and Flower: command lines, environment, readiness."""
+"""The services' processes, their migrations, and Flower: command lines, environment, readiness."""
 
 from __future__ import annotations
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from celery_config.manifest import PORTS, SERVICES
 from local_servers import settings
@@ -14,13 +15,18 @@ ROOT = Path(__file__).resolve().parent.parent
 """The repository: the services run with it as their working directory."""
 
 
-@dataclass(frozen=True)
-class Ports(ServerPorts):
-    """A TCP port on 127.0.0.1 for everything that listens; 0 means "pick a free one"."""
+if TYPE_CHECKING:
+    _ServicePorts = ServerPorts
+else:  # a field for each service of the manifest
+    _fields = [(service, int, port) for service, port in PORTS.items()]
+    _ServicePorts = make_dataclass("_ServicePorts", _fields, bases=(ServerPorts,), frozen=True)
 
-    users: int = PORTS["users"]
-    products: int = PORTS["products"]
-    orders: int = PORTS["orders"]
+
+@dataclass(frozen=True)
+class Ports(_ServicePorts):
+    """A TCP port on 127.0.0.1 for everything that listens: each service (``of("users")``), Flower, the servers; 0 means
+    "pick a free one"."""
+
     flower: int = 5555
 
 

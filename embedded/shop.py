@@ -23,10 +23,10 @@ INSTALLATION = {"ATOMIC_INSTALLATION": "local"}
 
 
 class Shop(Application):
-    """PostgreSQL, Redis, three services of three processes each, and Flower, in one state folder.
+    """PostgreSQL, Redis, the manifest's services of three processes each, and Flower, in one state folder.
 
     Names of processes: `postgres` (or `postgres-users` and so on), `redis` (then `epmd` and `rabbitmq`, if
-    that is the broker), `users-api`, `users-worker`, `users-outcome-worker`, the same for products and orders,
+    that is the broker), `users-api`, `users-worker`, `users-outcome-worker`, the same for the other services,
     `flower`. While the shop starts: `users-migrate` and so on.
     """
 
@@ -54,7 +54,7 @@ class Shop(Application):
 
         As for every Application, but: `root`: the folder with the services' packages; `roots`: another one for
         some processes, by name (a worker of another release). `postgres_each`: a PostgreSQL server for each
-        service, as in production, instead of one with three databases.
+        service, as in production, instead of one with all databases.
         """
         super().__init__(
             state,

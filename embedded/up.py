@@ -19,7 +19,7 @@ from embedded.shop import Shop
 from local_servers.application import LAUNCHER
 from local_servers.errors import Interrupted
 
-WIDTH = len("products-outcome-worker")
+WIDTH = max(len(f"{service}-outcome-worker") for service in SERVICES)
 COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -1,4 +1,4 @@
-"""A service's Flask app, put together the same way in all three: database, engine of atomic commits, HTTP face."""
+"""A service's Flask app, put together the same way in all of them: database, engine of atomic commits, HTTP face."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line that the three services share."""
+"""The command line that the services share."""
 
 from __future__ import annotations
 

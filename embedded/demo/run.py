@@ -55,7 +55,7 @@ def _unless_plain(error: BaseException) -> str:
 def _run(shop: Shop, screen: Screen, interrupts: _Interrupts) -> int:
     began = time.monotonic()
     try:
-        with screen.working("starting PostgreSQL, Valkey and three services of three processes each"):
+        with screen.working("starting PostgreSQL, Valkey and the services, three processes each"):
             shop.start()
         screen.show(f"The shop is up after {time.monotonic() - began:.1f} s, in a folder of its own.")
         with interrupts.raised():

@@ -19,7 +19,7 @@ _WAITERS = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pi
 
 
 class Databases:
-    """The three databases as their superuser sees them. `admin_url(name)` says where each is."""
+    """The databases as their superuser sees them. `admin_url(name)` says where each is."""
 
     def __init__(self, admin_url: Callable[[str], str]) -> None:
         self._admin_url = admin_url

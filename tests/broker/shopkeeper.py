@@ -15,7 +15,7 @@ from kombu import Connection
 from redis import Redis
 
 from celery_config import create_celery
-from celery_config.manifest import SERVICES
+from celery_config.manifest import COORDINATORS, SERVICES
 from embedded.shop import Shop
 from tests.installation import INSTALLATION, QUEUE_NAMES
 
@@ -124,7 +124,7 @@ class Shopkeeper:
     def row(self, answer: Answer) -> dict[str, Any]:
         """The journal's row of the transaction that the answer tells of, read past the services: nothing that is done
         here can push the transaction on."""
-        for service in ("orders", "users"):
+        for service in COORDINATORS:
             if found := self.databases.rows(service, _TRANSACTION, answer.transaction):
                 return {**found[0], "service": service}
         raise AssertionError(f"no service coordinates {answer.transaction}")

@@ -16,7 +16,7 @@ Rows = Callable[..., list[dict[str, Any]]]
 
 
 def check(history: list[dict[str, Any]], rows: Rows) -> list[str]:
-    """Every violation, in words. `rows(database, statement)` reads one of the three databases."""
+    """Every violation, in words. `rows(database, statement)` reads one of the databases."""
     journals = {str(row["id"]): row for service in SERVICES for row in rows(service, "SELECT * FROM transactions")}
     orders = {row["id"]: row for row in rows("orders", "SELECT * FROM orders")}
     users = {row["id"]: row for row in rows("users", "SELECT * FROM users")}

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from celery_config.manifest import PORTS, SERVICES
+from celery_config.manifest import COORDINATORS, PORTS, SERVICES
 from tests.broker.waiting import wait_until
 
 from .checker import check
@@ -107,10 +107,10 @@ def lose_each(shop: Containers, history: History) -> None:
 def wait_quiet(shop: Containers) -> list[str]:
     def unfinished() -> list[dict[str, Any]]:
         return [
-            *shop.rows("users", "SELECT * FROM transactions WHERE settled_at IS NULL"),
-            *shop.rows("orders", "SELECT * FROM transactions WHERE settled_at IS NULL"),
-            *shop.rows("postgres", "SELECT gid FROM pg_prepared_xacts"),
-        ]
+            row
+            for service in COORDINATORS
+            for row in shop.rows(service, "SELECT * FROM transactions WHERE settled_at IS NULL")
+        ] + shop.rows("postgres", "SELECT gid FROM pg_prepared_xacts")
 
     try:
         wait_until(lambda: not unfinished(), "the shop is quiet", QUIET_WITHIN, every=0.5)

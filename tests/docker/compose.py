@@ -21,7 +21,7 @@ UP_WITHIN = 300.0
 #: Longer than any container's stop_grace_period: nobody is to be killed.
 GRACE = 90
 
-_SECRETS = ("POSTGRES", "USERS_DB", "PRODUCTS_DB", "ORDERS_DB", "REDIS", "RABBITMQ", "FLOWER")
+_SECRETS = ("POSTGRES", *(f"{service.upper()}_DB" for service in SERVICES), "REDIS", "RABBITMQ", "FLOWER")
 
 
 class Project(Containers):

@@ -1,4 +1,4 @@
-"""The whole shop in one process: three Flask apps, one eager Celery app, three databases; and words to speak of it.
+"""The whole shop in one process: an app and a database for each service, one eager Celery app; and words for it.
 
 What a test says is said in the shop's words (``place_order``, ``stock_of``, ``prepared``). Three things are the test's
 own to decide, because nothing here happens by itself:
@@ -15,6 +15,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, cast
 from uuid import UUID
 
@@ -33,10 +34,7 @@ from atomic_commit.names import Gid, service_of
 from atomic_commit.wire.hand_over import HandedOn
 from atomic_commit.wire.messages import Messages
 from celery_config.manifest import COORDINATORS, SERVICES
-from orders_service import create_app as create_orders
-from products_service import create_app as create_products
 from tests.installation import INSTALLATION
-from users_service import create_app as create_users
 
 #: Short where a test waits for real (for locks). Long between attempts: those clocks are moved, and a new attempt that
 #: began by itself because the machine was slow would be one that no test expects.
@@ -63,7 +61,7 @@ PROTOCOL_TABLES = ("transaction_branches", "transactions", "branch_rows", "local
 
 
 def eager_celery() -> Celery:
-    """One Celery app for all three services, whose tasks run where they are called."""
+    """One Celery app for all services, whose tasks run where they are called."""
     celery = Celery("shop-in-one-process", set_as_current=False)
     celery.conf.update(
         task_always_eager=True,
@@ -168,14 +166,16 @@ class Answer:
 
 
 class Shop:
-    """Three services, ready to be asked over HTTP, and looked at from behind."""
+    """The services, ready to be asked over HTTP, and looked at from behind."""
 
     def __init__(self, urls: dict[str, str], admin_urls: dict[str, str]) -> None:
         self.celery = eager_celery()
         self.post = Post()
         self.apps: dict[str, flask.Flask] = {
-            service: create(url=_with_driver(urls[service]), celery=self.celery, limits=LIMITS)
-            for service, create in {"users": create_users, "products": create_products, "orders": create_orders}.items()
+            service: import_module(f"{service}_service").create_app(
+                url=_with_driver(urls[service]), celery=self.celery, limits=LIMITS
+            )
+            for service in SERVICES
         }
         # What the application itself uses would do, but a pool of our own is not emptied by a test that tries that.
         self.engines = {service: sa.create_engine(_with_driver(urls[service])) for service in SERVICES}
@@ -281,7 +281,7 @@ class Shop:
             cursor.execute(statement)
 
     def prepared(self) -> list[str]:
-        """The gids in pg_prepared_xacts, of all three databases."""
+        """The gids in pg_prepared_xacts, of all databases."""
         rows = self.query("users", "SELECT gid FROM pg_prepared_xacts ORDER BY prepared, gid")
         return [gid for (gid,) in rows]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,9 +16,6 @@ from eager_postgres import fresh_database, running_postgres
 from eager_shop import Answer, Shop, eager_celery
 from openapi_spec_validator import validate
 
-import orders_service
-import products_service
-import users_service
 from atomic_commit import Limits
 from celery_config.manifest import SERVICES
 from http_api.problems import PROBLEM_TYPES
@@ -25,19 +23,15 @@ from local_servers.postgres import Postgres
 from local_servers.settings import free_port
 from service_roles import assembly
 
-CREATE = {
-    "users": users_service.create_app,
-    "products": products_service.create_app,
-    "orders": orders_service.create_app,
-}
-
 each_service = pytest.mark.parametrize("service", SERVICES)
 
 
 @contextmanager
 def app_on(service: str, url: str) -> Iterator[flask.Flask]:
     url = url.replace("postgresql:", "postgresql+psycopg2:")
-    app = CREATE[service](url=url, celery=eager_celery(), limits=Limits(lock_timeout=0.2))
+    app = import_module(f"{service}_service").create_app(
+        url=url, celery=eager_celery(), limits=Limits(lock_timeout=0.2)
+    )
     yield app
     with app.app_context():
         app.extensions["sqlalchemy"].engine.dispose()

@@ -47,7 +47,7 @@ def grown_older(shop: Shop, seconds: float) -> None:
 
 
 def clean(shop: Shop) -> int:
-    """Retention in all three services, until there is no more to remove."""
+    """Retention in all services, until there is no more to remove."""
     removed = 0
     for service in SERVICES:
         while now := remove_old(shop.engines[service], AGES):

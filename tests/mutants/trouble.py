@@ -89,8 +89,8 @@ TROUBLE = (
     Mutant(
         "lock order of branches",
         "orders_service/place_order.py",
-        "branches=(USERS_HOLD_ACTIVE_USER, PRODUCTS_TAKE_STOCK)",
-        "branches=(PRODUCTS_TAKE_STOCK, USERS_HOLD_ACTIVE_USER)",
+        "branches=(USERS_HOLD_ACTIVE_USER, PRODUCTS_TAKE_STOCK",
+        "branches=(PRODUCTS_TAKE_STOCK, USERS_HOLD_ACTIVE_USER",
         "unit/test_branch_names.py::test_branches_come_in_the_one_global_lock_order",
     ),
     Mutant(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from celery_config.manifest import PORTS, SERVICES
 from embedded import Ports, Shop
 from embedded.services import ROLES, Surroundings, flower_program, service_program
 from embedded.settings import DATABASES, ROOT, state_folder
@@ -51,19 +52,19 @@ def busy_port() -> Iterator[int]:
 
 def test_the_usual_ports_are_the_documented_ones() -> None:
     ports = Ports.from_environment({})
-    assert (ports.users, ports.products, ports.orders) == (5001, 5002, 5003)
+    assert {service: ports.of(service) for service in SERVICES} == PORTS
     assert (ports.flower, ports.postgres, ports.redis) == (5555, 5440, 6390)
 
 
 def test_each_port_is_moved_by_its_own_setting() -> None:
-    names = ("users", "products", "orders", "flower", "postgres", "redis")
+    names = (*SERVICES, "flower", "postgres", "redis")
     environment = {f"{name.upper()}_PORT": str(7001 + number) for number, name in enumerate(names)}
     ports = Ports.from_environment(environment)
-    assert [ports.of(name) for name in names] == [7001, 7002, 7003, 7004, 7005, 7006]
+    assert [ports.of(name) for name in names] == [7001 + number for number, _ in enumerate(names)]
 
 
 def test_every_service_has_a_database_and_a_role_of_its_own() -> None:
-    assert DATABASES == {"users": "users_service", "products": "products_service", "orders": "orders_service"}
+    assert {service: f"{service}_service" for service in SERVICES} == DATABASES
 
 
 def test_the_state_folder_is_in_the_repository_unless_it_is_moved(tmp_path: Path) -> None:
@@ -72,7 +73,7 @@ def test_the_state_folder_is_in_the_repository_unless_it_is_moved(tmp_path: Path
 
 
 def test_up_says_so_without_a_traceback_and_ends_with_exit_code_2(busy_port: int, tmp_path: Path) -> None:
-    others = {f"{name}_PORT": "0" for name in ("USERS", "PRODUCTS", "ORDERS", "FLOWER", "REDIS")}
+    others = {f"{name.upper()}_PORT": "0" for name in (*SERVICES, "flower", "redis")}
     done = embedded(tmp_path, "up", **others, POSTGRES_PORT=str(busy_port))
     assert done.returncode == 2
     assert done.stderr.startswith(f"embedded: Port {busy_port} of 127.0.0.1, wanted for postgres, is in use")

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from celery_config import manifest
+
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = ROOT / "engine" / "src" / "atomic_commit"
-SERVICES = {"users_service", "products_service", "orders_service"}
+SERVICES = {f"{service}_service" for service in manifest.SERVICES}
 PACKAGES = {"atomic_commit", "celery_config", "http_api", "service_roles", "embedded", "local_servers", *SERVICES}
 FLASK = {"flask", "flask_sqlalchemy", "flask_smorest", "werkzeug", "webargs", "marshmallow"}
 
