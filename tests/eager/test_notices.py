@@ -147,5 +147,5 @@ def test_a_listener_that_is_frozen_is_ended_by_the_server(
     pid = frozen._connection.info.backend_pid
     shop.query("users", FLOOD)
     wait_until(shop, f"SELECT 1 FROM pg_stat_activity WHERE pid = {pid}", lambda there: not there, within=30)
-    frozen.stop()
+    frozen.close()
     shop.recover()

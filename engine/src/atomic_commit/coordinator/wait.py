@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from uuid import UUID
 
 from sqlalchemy import Engine
@@ -38,13 +39,17 @@ class DecisionWatch:
     """Wakes whoever waits for a transaction's decision, and for what follows from it."""
 
     def __init__(self, engine: Engine) -> None:
-        self._reads, self._notices = autocommit(engine), Notices(engine)
-        self._confirmation = Confirmation(engine)
+        self._engine, self._reads, self._confirmation = engine, autocommit(engine), Confirmation(engine)
         self._lock = threading.Condition()
         self._waiting: dict[UUID, list[_Waiter]] = {}
         self._youngest = 0.0
         self._new = False
         self._thread: threading.Thread | None = None
+
+    @cached_property
+    def _notices(self) -> Notices:
+        """Made by the first who waits, under the lock: most processes have nobody who does."""
+        return Notices(self._engine)
 
     def wait(self, transaction: UUID, seconds: float, moment: float) -> TransactionRecord | None:
         """Return the transaction when it is aborted; when it is committed and every participant has answered, or
@@ -53,11 +58,12 @@ class DecisionWatch:
         with self._lock:
             self._waiting.setdefault(transaction, []).append(waiter)
             self._youngest, self._new = time.monotonic(), True
+            notices = self._notices
             if not (self._thread and self._thread.is_alive()):
                 self._thread = threading.Thread(target=self._run, name="decision-watch", daemon=True)
                 self._thread.start()
             self._lock.notify()
-        self._notices.wake()
+        notices.wake()
         waiter.event.wait(seconds)
         with self._lock:
             self._forget(transaction, waiter)

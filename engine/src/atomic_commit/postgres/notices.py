@@ -69,6 +69,12 @@ class Notices:
             self._connection.close()
             self._connection = None
 
+    def close(self) -> None:
+        """Listen no more, ever."""
+        self.stop()
+        self._woken.close()
+        self._wakes.close()
+
     def wait(self, seconds: float, *, wakes: bool) -> bool:
         """Return after `seconds`, or when a notice comes (then True), or when ``wake`` is called (if it `wakes`)."""
         waiting = select.poll()
