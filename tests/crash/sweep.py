@@ -20,7 +20,7 @@ from atomic_commit.coordinator.known_databases import KnownDatabases
 from atomic_commit.journal import records
 from atomic_commit.journal.records import attempt_of
 from atomic_commit.wire.messages import Messages
-from atomic_commit.workers.settings import settings
+from atomic_commit.workers.settings import configure
 from celery_config.manifest import SERVICES
 from embedded.shop import Shop
 from tests.broker.http_calls import Answer
@@ -103,9 +103,13 @@ class Sweep:
     def _deliver_again(self, scene: Scene, answer: Answer) -> None:
         """Send the chain a second time at once, and every outcome a second time once there is a decision."""
         service = "users" if scene.injection.kind == "remove_user" else "orders"
-        celery = Celery(service, set_as_current=False)
-        celery.conf.update(
-            settings(INSTALLATION, service, SERVICES, self.shop.broker_url, self.shop.result_backend_url)
+        celery = configure(
+            Celery(service, set_as_current=False),
+            installation=INSTALLATION,
+            service=service,
+            services=SERVICES,
+            broker_url=self.shop.broker_url,
+            result_backend_url=self.shop.result_backend_url,
         )
         engine = create_engine(self.shop.admin_url(service).replace("postgresql:", "postgresql+psycopg2:", 1))
         messages = Messages(celery, INSTALLATION, service, Limits().message_lifetime, KnownDatabases(engine).of)

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psycopg2
-from psycopg2 import extensions
 
+from atomic_commit.postgres.client_timeouts import unbounded_waits
 from embedded.settings import DATABASES
 from local_servers.output import Output
 from local_servers.postgres import Postgres
@@ -55,14 +55,3 @@ def fresh_database(postgres: Postgres, name: str) -> Iterator[str]:
             finally:
                 with unbounded_waits():
                     cursor.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-
-
-@contextlib.contextmanager
-def unbounded_waits() -> Iterator[None]:
-    """What the shop's limits on waiting are not meant for: on a busy disk to make or drop a database takes seconds."""
-    bounded = extensions.get_wait_callback()
-    extensions.set_wait_callback(None)
-    try:
-        yield
-    finally:
-        extensions.set_wait_callback(bounded)

@@ -52,8 +52,8 @@ PILE = (
     Mutant(
         "results are gone soon after the deadline",
         "engine/src/atomic_commit/workers/settings.py",
-        '        "result_expires": limits.deadline + KEPT_AFTER_DEADLINE,\n',
-        '        "result_expires": 24 * 3600,\n',
+        '            "result_expires": limits.deadline + KEPT_AFTER_DEADLINE,\n',
+        '            "result_expires": 24 * 3600,\n',
         "broker/test_bounds.py::test_every_result_is_gone_soon_after_the_deadline_of_its_transaction[redis]",
     ),
     Mutant(

@@ -39,7 +39,7 @@ from atomic_commit.limits import Limits
 from atomic_commit.names import Installation
 from atomic_commit.postgres.database import engine_options
 from atomic_commit.workers.queues import queue_names
-from atomic_commit.workers.settings import settings
+from celery_config import create_celery
 from celery_config.manifest import PORTS, SERVICES
 from embedded.services import ROLES
 from http_api import gunicorn_conf
@@ -274,7 +274,7 @@ def test_an_api_is_given_the_time_that_its_last_requests_may_take() -> None:
 @each_worker
 def test_a_worker_is_given_the_time_to_finish_what_it_runs(role: str) -> None:
     statement = 5 * Limits().lock_timeout  # engine_options: the longest that a statement may take
-    stops = settings(KUBERNETES, "users", SERVICES, "redis://", "redis://")["worker_soft_shutdown_timeout"]
+    stops = create_celery("users", KUBERNETES).conf.worker_soft_shutdown_timeout
     assert pod_of(the("Deployment", role, OWN))["spec"]["terminationGracePeriodSeconds"] > statement + stops
 
 

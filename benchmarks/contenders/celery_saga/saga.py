@@ -12,7 +12,7 @@ from celery_saga.backends import RedisSagaBackend
 from sqlalchemy.orm import Session
 
 import atomic_commit.workers.at_work  # noqa: F401  (its logging: a line a task)
-from atomic_commit.workers.settings import settings
+from atomic_commit import configure
 from benchmarks.contenders import business
 from benchmarks.contenders.databases import session
 from benchmarks.installation import BENCHMARK
@@ -21,7 +21,14 @@ from celery_config.manifest import SERVICES
 QUEUE = BENCHMARK.branch_queue("users")  # one for all steps: its own name for it would be declared nowhere
 
 celery = Celery("saga")  # the current app: the library's tasks are shared tasks
-celery.conf.update(settings(BENCHMARK, "users", SERVICES, os.environ["BROKER_URL"], os.environ["RESULT_BACKEND_URL"]))
+configure(
+    celery,
+    installation=BENCHMARK,
+    service="users",
+    services=SERVICES,
+    broker_url=os.environ["BROKER_URL"],
+    result_backend_url=os.environ["RESULT_BACKEND_URL"],
+)
 celery.conf.task_default_queue = QUEUE
 celery.set_default()
 set_default_backend(RedisSagaBackend(url=os.environ["RESULT_BACKEND_URL"]))

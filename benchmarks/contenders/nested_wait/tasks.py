@@ -8,7 +8,7 @@ from typing import Any
 from celery import Celery
 
 import atomic_commit.workers.at_work  # noqa: F401  (its logging: a line a task)
-from atomic_commit.workers.settings import settings
+from atomic_commit import configure
 from benchmarks.contenders import business
 from benchmarks.contenders.databases import session
 from benchmarks.installation import BENCHMARK
@@ -19,7 +19,14 @@ WAIT = 60.0
 
 # The shop's settings; of Celery's events and results too. The app is shared: only the names of the queues differ.
 celery = Celery("nested_wait", set_as_current=False)
-celery.conf.update(settings(BENCHMARK, "users", SERVICES, os.environ["BROKER_URL"], os.environ["RESULT_BACKEND_URL"]))
+configure(
+    celery,
+    installation=BENCHMARK,
+    service="users",
+    services=SERVICES,
+    broker_url=os.environ["BROKER_URL"],
+    result_backend_url=os.environ["RESULT_BACKEND_URL"],
+)
 
 
 @celery.task(name="nested.remove_user", queue=BENCHMARK.branch_queue("users"))

@@ -8,7 +8,7 @@ from celery import Celery, chain
 from celery.canvas import Signature
 
 import atomic_commit.workers.at_work  # noqa: F401  (its logging: a line a task)
-from atomic_commit.workers.settings import settings
+from atomic_commit import configure
 from benchmarks.installation import BENCHMARK
 from celery_config.manifest import SERVICES
 
@@ -21,7 +21,14 @@ QUEUES = (
 _KEEP_RESULTS = 3
 
 celery = Celery("raw_celery", set_as_current=False)
-celery.conf.update(settings(BENCHMARK, "users", SERVICES, os.environ["BROKER_URL"], os.environ["RESULT_BACKEND_URL"]))
+configure(
+    celery,
+    installation=BENCHMARK,
+    service="users",
+    services=SERVICES,
+    broker_url=os.environ["BROKER_URL"],
+    result_backend_url=os.environ["RESULT_BACKEND_URL"],
+)
 
 
 @celery.task(name="raw.nothing")

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from atomic_commit.coordinator.decide import _refused_beside
+from atomic_commit.coordinator.members import refused_beside
 from atomic_commit.errors import Conflict, MembersSaidNo, Refused
 from atomic_commit.limits import Limits
 from atomic_commit.names import Gid
@@ -116,7 +116,7 @@ def _decisions(ballots: Sequence[Ballot], situations: dict[int, Situation], with
 
 def _spared(members: Members, ballots: Sequence[Ballot]) -> dict[int, Decision]:
     attempt: Any = SimpleNamespace(members=[SimpleNamespace(id=_IDS[member]) for member in members])
-    return {_IDS.index(id): decision for id, decision in _refused_beside(attempt, ballots).items()}
+    return {_IDS.index(id): decision for id, decision in refused_beside(attempt, ballots).items()}
 
 
 def _refused_by_a_yes(members: Members, ballots: Sequence[Ballot]) -> set[int]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import select
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
@@ -31,6 +33,17 @@ def bound_waits(*, connecting: float, answering: float) -> None:
         _wait(connection, answering if connected else connecting)
 
     extensions.set_wait_callback(wait)
+
+
+@contextmanager
+def unbounded_waits() -> Iterator[None]:
+    """For what the limits are not meant: on a busy disk to make or drop a database takes seconds."""
+    bounded = extensions.get_wait_callback()
+    extensions.set_wait_callback(None)
+    try:
+        yield
+    finally:
+        extensions.set_wait_callback(bounded)
 
 
 def _wait(connection: Any, seconds: float) -> None:

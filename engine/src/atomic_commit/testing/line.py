@@ -15,12 +15,12 @@ from typing import Any
 import sqlalchemy as sa
 from celery import Celery
 from celery.canvas import Signature
-from psycopg2 import extensions
 
 from atomic_commit.declare import Branches, TransactionKind
 from atomic_commit.engine import AtomicCommit
 from atomic_commit.limits import Limits
 from atomic_commit.names import Installation
+from atomic_commit.postgres.client_timeouts import unbounded_waits
 from atomic_commit.postgres.database import create_engine, with_driver
 from atomic_commit.testing import failpoints
 
@@ -177,20 +177,9 @@ class EagerLine:
         return self._url.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
 
     def _command(self, statement: str) -> None:
-        with _unbounded_waits(), self._admin.connect() as connection:
+        with unbounded_waits(), self._admin.connect() as connection:
             connection.exec_driver_sql(statement)
 
 
 def _die() -> None:
     raise Killed
-
-
-@contextlib.contextmanager
-def _unbounded_waits() -> Iterator[None]:
-    """The limits on waiting for an answer are not meant for making databases, which takes seconds on a busy disk."""
-    bounded = extensions.get_wait_callback()
-    extensions.set_wait_callback(None)
-    try:
-        yield
-    finally:
-        extensions.set_wait_callback(bounded)

@@ -41,36 +41,26 @@ def configure(
     environment says, and are those that ``AtomicCommit`` is given. Whatever else the app is for stays possible:
     `celery.conf` may be changed afterwards, where the reasons given here allow it.
     """
-    celery.conf.update(settings(installation, service, services, broker_url, result_backend_url, limits))
-    return celery
-
-
-def settings(
-    installation: Installation,
-    service: str,
-    services: Sequence[str],
-    broker_url: str,
-    result_backend_url: str,
-    limits: Limits | None = None,
-) -> dict[str, Any]:
-    """Celery's configuration for one service."""
     limits = limits or Limits.from_environment()
-    return {
-        "atomic_installation": str(installation),  # ours: what a worker goes by
-        "broker_url": broker_url,
-        "result_backend": result_backend_url,
-        "task_queues": declared_queues(installation, services, broker_url),
-        "task_default_queue": installation.branch_queue(service),
-        **_SERIALIZATION,
-        **_DELIVERY,
-        **_RESULTS,
-        # A result is evidence for as long as its transaction is undecided. What people look at later stands in the
-        # journal and in Flower; a day's results would need more memory than all else in that server.
-        "result_expires": limits.deadline + KEPT_AFTER_DEADLINE,
-        **_WORKER,
-        **_apart_from_strangers(installation),
-        "broker_transport_options": _transport_options(installation, service, broker_url),
-    }
+    celery.conf.update(
+        {
+            "atomic_installation": str(installation),  # ours: what a worker goes by
+            "broker_url": broker_url,
+            "result_backend": result_backend_url,
+            "task_queues": declared_queues(installation, services, broker_url),
+            "task_default_queue": installation.branch_queue(service),
+            **_SERIALIZATION,
+            **_DELIVERY,
+            **_RESULTS,
+            # A result is evidence for as long as its transaction is undecided. What people look at later stands in the
+            # journal and in Flower; a day's results would need more memory than all else in that server.
+            "result_expires": limits.deadline + KEPT_AFTER_DEADLINE,
+            **_WORKER,
+            **_apart_from_strangers(installation),
+            "broker_transport_options": _transport_options(installation, service, broker_url),
+        }
+    )
+    return celery
 
 
 _SERIALIZATION = {
