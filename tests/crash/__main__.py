@@ -44,6 +44,10 @@ def main() -> int:
         results = Sweep(shop, chosen.broker, points).run(mine, results_file)
     print(table(results))
     print(f"{time.monotonic() - began:.0f} s; results in {out}")
+    missed = [result["point"] for result in results if not result["fired"]]
+    if chosen.short and missed:
+        print(f"not reached: {', '.join(missed)}")
+        return 1
     return 1 if any(result["wrong"] for result in results) else 0
 
 

@@ -38,14 +38,18 @@ class Injection:
         return f"{self.action} at {self.point}, {self.kind}, {self.ending}, {self.delivery} delivery{company}"
 
 
+#: Kinds whose refusing branch has nothing but holds before it.
+_GO_ON = ("cancel_order", "place_order")
+
+
 def _can_be_reached(one: Injection) -> bool:
     """Leave out what no run can reach; that the rest really fires is asserted by the sweep for first deliveries."""
     step = one.point.partition(".")[0]
     if one.company:
         if step == "begin" or one.point == "attempt.before_claim" or one.delivery == "again":
             return False  # they are past these when they stand in line
-        if step in ("rollback", "give_up") and (one.kind, one.ending) == ("cancel_order", "refusal"):
-            return False  # its only branch drops it, and goes on with the others
+        if step in ("rollback", "give_up") and one.kind in _GO_ON and one.ending == "refusal":
+            return False  # who is refused is dropped, and the others go on
         if step == "attempt":  # made for them when they are let go, whatever becomes of it
             return one.action != "drop" or one.point in _WITH_CONNECTION
         if step == "commit" or one.point.startswith("decide."):  # at the latest by the others, once one was refused
