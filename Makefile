@@ -47,7 +47,7 @@ trip: $(RUNS) ## Show the travel agency of examples/trip (some 20 s)
 	@exec $(PY) -m examples.trip demo $(ARGS)
 
 test: $(DEVELOPS) ## Run the tests; the last lines name what was skipped and why
-	@exec $(PY) -m pytest -ra $(TESTS) $(ARGS)
+	@exec $(PY) -m $(if $(ARGS)$(filter-out file,$(origin TESTS)),pytest -ra $(TESTS) $(ARGS),tests.side_by_side)
 
 test-eager: $(DEVELOPS) ## Of these, what runs in one process, on real PostgreSQL (5 min)
 	@exec $(PY) -m pytest -ra -m "not slow" $(ARGS)

@@ -18,14 +18,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--broker", choices=("redis", "rabbitmq"), help="of tests that need a broker, only those on this one"
     )
+    parser.addoption("--only-on", choices=("redis", "rabbitmq"), help="only tests that need this broker")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if any(_HERE / folder in item.path.parents for folder in _SLOW):
             item.add_marker(pytest.mark.slow)
-    if broker := config.getoption("broker"):
-        others = [item for item in items if _broker_of(item) not in (None, broker)]
+    broker, alone = config.getoption("broker"), config.getoption("only_on")
+    if broker or alone:
+        wanted = {alone} if alone else {None, broker}
+        others = [item for item in items if _broker_of(item) not in wanted]
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in others]
 

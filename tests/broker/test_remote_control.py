@@ -173,7 +173,8 @@ def test_flower_does_nothing_but_show(address: str, shop: Shopkeeper, celery: Ce
     request = Request(shop.shop.flower_url + address.replace("(.+)", target), data=b"{}", method="POST")
     with pytest.raises(HTTPError) as refused:
         urlopen(request, timeout=20)
-    assert refused.value.code == 403
+    with refused.value:
+        assert refused.value.code == 403
 
 
 def test_flowers_page_offers_nothing_to_press(shop: Shopkeeper, celery: Celery) -> None:
