@@ -36,6 +36,7 @@ from .spoilers import SPOILERS
 from .standing_in_line import STANDING_IN_LINE
 from .steps import STEPS
 from .trouble import TROUBLE
+from .wiring import WIRING
 
 MUTANTS = (  # one a line
     *STEPS,
@@ -52,4 +53,5 @@ MUTANTS = (  # one a line
     *SHARING,
     *SPOILERS,
     *TROUBLE,
+    *WIRING,
 )
