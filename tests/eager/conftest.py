@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 from eager_postgres import database_url, running_postgres
-from eager_shop import Shop
+from eager_shop import EagerShop
 
 from atomic_commit import TransactionRecord
 from atomic_commit.wire.messages import Messages
@@ -47,8 +47,8 @@ def migrated(postgres: Postgres) -> Postgres:
 
 
 @pytest.fixture(scope="session")
-def the_shop(migrated: Postgres) -> Iterator[Shop]:
-    shop = Shop(
+def the_shop(migrated: Postgres) -> Iterator[EagerShop]:
+    shop = EagerShop(
         {service: database_url(migrated, service) for service in SERVICES},
         {service: migrated.admin_url(service) for service in SERVICES},
     )
@@ -59,7 +59,7 @@ def the_shop(migrated: Postgres) -> Iterator[Shop]:
 
 
 @pytest.fixture
-def shop(the_shop: Shop, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[Shop]:
+def shop(the_shop: EagerShop, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[EagerShop]:
     """An empty shop. After the test everything is decided and settled, and nothing came from nothing or got lost."""
     the_shop.clear()
     yield the_shop
@@ -88,30 +88,30 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 @pytest.fixture
-def user(shop: Shop) -> int:
+def user(shop: EagerShop) -> int:
     return shop.add_user("Ada")
 
 
 @pytest.fixture
-def teapot(shop: Shop) -> int:
+def teapot(shop: EagerShop) -> int:
     """Ten in stock, no limit of the warehouse."""
     return shop.add_product("teapot", stock=10, price=1999)
 
 
 @pytest.fixture
-def order(shop: Shop, user: int, teapot: int) -> int:
+def order(shop: EagerShop, user: int, teapot: int) -> int:
     """Four teapots of ten."""
     return shop.place_order(user, {teapot: 4})
 
 
 @pytest.fixture
-def removal(shop: Shop, user: int, order: int) -> TransactionRecord:
+def removal(shop: EagerShop, user: int, order: int) -> TransactionRecord:
     """A removal that was accepted and whose messages were lost."""
     return shop.begin("users", "remove_user", user_id=user)
 
 
 @pytest.fixture
-def engines_that_read_as_rows_lie(shop: Shop) -> Iterator[dict[str, sa.Engine]]:
+def engines_that_read_as_rows_lie(shop: EagerShop) -> Iterator[dict[str, sa.Engine]]:
     made = {
         service: sa.create_engine(shop.engines[service].url, connect_args={"options": AS_THEY_LIE})
         for service in SERVICES

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from eager_shop import LIMITS, Shop
+from eager_shop import LIMITS, EagerShop
 from sqlalchemy import Engine
 
 from atomic_commit import TransactionRecord
@@ -16,13 +16,13 @@ from atomic_commit.names import Gid
 from atomic_commit.wire.hand_over import HandedOn
 
 
-def all_removed(shop: Shop, customers: list[int]) -> list[TransactionRecord]:
+def all_removed(shop: EagerShop, customers: list[int]) -> list[TransactionRecord]:
     """Removals of them that stand in line together."""
     with shop.all_stand_in_line():
         return [shop.begin("users", "remove_user", user_id=id) for id in customers]
 
 
-def all_placed(shop: Shop, *orders: tuple[int, dict[int, int]]) -> list[TransactionRecord]:
+def all_placed(shop: EagerShop, *orders: tuple[int, dict[int, int]]) -> list[TransactionRecord]:
     """Placings of (user, product → quantity) that stand in line together."""
     with shop.all_stand_in_line():
         return [
@@ -36,23 +36,23 @@ def all_placed(shop: Shop, *orders: tuple[int, dict[int, int]]) -> list[Transact
         ]
 
 
-def ends(shop: Shop, service: str, begun: list[TransactionRecord]) -> list[tuple[str, int]]:
+def ends(shop: EagerShop, service: str, begun: list[TransactionRecord]) -> list[tuple[str, int]]:
     """(state, attempt) of each."""
     now = [shop.record(service, record.id) for record in begun]
     assert all(record.settled_at for record in now), shop.tell()
     return [(str(record.state), record.attempt) for record in now]
 
 
-def attempts_of(shop: Shop, service: str, begun: list[TransactionRecord]) -> Counter[tuple[UUID, int]]:
+def attempts_of(shop: EagerShop, service: str, begun: list[TransactionRecord]) -> Counter[tuple[UUID, int]]:
     """The attempts that they were last part of, and how many of them were in each."""
     return Counter(shop.record(service, record.id).led_by for record in begun)
 
 
-def reason(shop: Shop, service: str, record: TransactionRecord) -> Any:
+def reason(shop: EagerShop, service: str, record: TransactionRecord) -> Any:
     return (shop.record(service, record.id).cause or {}).get("reason")
 
 
-def answer_rollbacks(shop: Shop) -> None:
+def answer_rollbacks(shop: EagerShop) -> None:
     """What participants owe is answered, though all messages are lost."""
     owed = "SELECT task_id FROM transaction_branches WHERE outcome IS NOT NULL AND settled_at IS NULL"
     for (task_id,) in shop.query("users", owed):
@@ -61,7 +61,7 @@ def answer_rollbacks(shop: Shop) -> None:
         shop.atomic("users").coordinator.acknowledge(gid.transaction, gid.attempt, gid.branch, answer)
 
 
-def prepare_together(shop: Shop, service: str, begun: list[TransactionRecord]) -> HandedOn:
+def prepare_together(shop: EagerShop, service: str, begun: list[TransactionRecord]) -> HandedOn:
     """Every link but the last of the chain that they share. Returns what would be handed to ``decide``."""
     records = [shop.record(service, record.id) for record in begun]
     members = {str(record.id): record.values for record in records}
@@ -71,7 +71,7 @@ def prepare_together(shop: Shop, service: str, begun: list[TransactionRecord]) -
     return handed_on
 
 
-def attempts_within(shop: Shop, service: str, engine: Engine | None = None, **limits: int) -> Attempts:
+def attempts_within(shop: EagerShop, service: str, engine: Engine | None = None, **limits: int) -> Attempts:
     """Who forms attempts at what this service coordinates, within other limits."""
     return Attempts(
         engine or shop.engines[service],

@@ -165,7 +165,7 @@ class Answer:
         return body
 
 
-class Shop:
+class EagerShop:
     """The services, ready to be asked over HTTP, and looked at from behind."""
 
     def __init__(self, urls: dict[str, str], admin_urls: dict[str, str]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from eager_shop import Shop
+from eager_shop import EagerShop
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -15,22 +15,22 @@ from atomic_commit.coordinator import begin, begin_batch
 from atomic_commit.names import Gid
 
 
-def coordinator(shop: Shop) -> Any:
+def coordinator(shop: EagerShop) -> Any:
     return shop.atomic("users").coordinator
 
 
-def state_of(shop: Shop, removal: TransactionRecord) -> tuple[str, int]:
+def state_of(shop: EagerShop, removal: TransactionRecord) -> tuple[str, int]:
     now = shop.record("users", removal.id)
     return str(now.state), now.attempt
 
 
-def forge(shop: Shop, gid: Gid, result: Any, status: str) -> None:
+def forge(shop: EagerShop, gid: Gid, result: Any, status: str) -> None:
     """Put this into the result backend as the task's result, whatever is there (Celery keeps a first SUCCESS)."""
     shop.celery.AsyncResult(str(gid)).forget()
     shop.celery.backend.store_result(str(gid), result, status)
 
 
-def give_up(shop: Shop, record: TransactionRecord) -> None:
+def give_up(shop: EagerShop, record: TransactionRecord) -> None:
     """Patience ends: the attempt is rolled back in every service; the next one is not begun yet."""
     for gid in shop.gids(record):
         shop.celery.AsyncResult(str(gid)).forget()
@@ -38,14 +38,14 @@ def give_up(shop: Shop, record: TransactionRecord) -> None:
     shop.sweep()
 
 
-def begin_next_attempt(shop: Shop) -> None:
+def begin_next_attempt(shop: EagerShop) -> None:
     """The pause is over; the chain of the new attempt is lost, so that the test can be its workers."""
     with shop.post.loses():
         shop.time_passes(6)
         shop.sweep()
 
 
-def cut_before_the_commit_of_begin(shop: Shop, patch: pytest.MonkeyPatch) -> None:
+def cut_before_the_commit_of_begin(shop: EagerShop, patch: pytest.MonkeyPatch) -> None:
     """From now on the users service's connection is gone when it wants to commit a begin."""
 
     def cut(point: str, session: Any = None) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from eager_shop import Shop
+from eager_shop import EagerShop
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Wire:
 
 
 @contextlib.contextmanager
-def wired(shop: Shop, service: str) -> Iterator[Wire]:
+def wired(shop: EagerShop, service: str) -> Iterator[Wire]:
     """What the service reaches its database by while the block runs."""
     with shop.apps[service].app_context():
         engine = shop.apps[service].extensions["sqlalchemy"].engine

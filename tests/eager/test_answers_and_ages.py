@@ -9,7 +9,7 @@ from uuid import UUID
 
 import psycopg2
 import pytest
-from eager_shop import Shop
+from eager_shop import EagerShop
 from eager_steps import cut_before_the_commit_of_begin, lose_the_answer_to_the_next_commit
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
@@ -26,7 +26,7 @@ _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE cardinality(pg_blocking_
 
 
 def test_a_client_of_a_committed_transaction_waits_a_moment_for_its_participants_and_no_longer(
-    shop: Shop, removal: TransactionRecord
+    shop: EagerShop, removal: TransactionRecord
 ) -> None:
     """So that it reads its own writes in every service, and is not held by one that is away."""
     handed_on = shop.prepare_all(removal)
@@ -44,7 +44,7 @@ def test_a_client_of_a_committed_transaction_waits_a_moment_for_its_participants
 
 
 def test_a_begin_whose_connection_breaks_before_its_commit_is_known_not_to_have_happened(
-    shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, user: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut_before_the_commit_of_begin(shop, monkeypatch)
     shop.remove_user(user).problem(503, "conflict-busy")
@@ -53,7 +53,7 @@ def test_a_begin_whose_connection_breaks_before_its_commit_is_known_not_to_have_
 
 
 def test_a_begin_that_was_committed_goes_on_though_its_answer_was_lost(
-    shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, user: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost = lose_the_answer_to_the_next_commit(monkeypatch)
     shop.remove_user(user).expect(200)
@@ -62,7 +62,7 @@ def test_a_begin_that_was_committed_goes_on_though_its_answer_was_lost(
 
 
 def test_a_begin_whose_database_is_back_in_time_is_resolved_before_its_client_is_answered(
-    shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, user: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the answer to what resolves it was lost."""
     cut_before_the_commit_of_begin(shop, monkeypatch)
@@ -74,7 +74,7 @@ def test_a_begin_whose_database_is_back_in_time_is_resolved_before_its_client_is
 
 
 def test_a_begin_whose_database_stays_away_is_answered_with_the_url_that_tells(
-    shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, user: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut_before_the_commit_of_begin(shop, monkeypatch)
     monkeypatch.setattr(lost_begin, "_ASKED_FOR", 0.5)
@@ -87,7 +87,7 @@ def test_a_begin_whose_database_stays_away_is_answered_with_the_url_that_tells(
 
 
 def test_a_begin_is_not_denied_because_its_place_could_not_be_taken_at_once(
-    shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, user: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lose_the_answer_to_the_next_commit(monkeypatch)
     waited = lock_the_journal_once(monkeypatch)
@@ -132,7 +132,7 @@ def lose_the_places_taken(patch: pytest.MonkeyPatch, times: int) -> list[UUID]:
 
 
 def test_of_two_answers_at_the_same_moment_one_is_the_last_and_settles(
-    shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, user: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     removal = shop.begin("users", "remove_user", user_id=user)
     handed_on = shop.prepare_all(removal)
@@ -167,7 +167,7 @@ def test_of_two_answers_at_the_same_moment_one_is_the_last_and_settles(
 
 
 def test_a_publisher_whose_attempt_was_given_up_meanwhile_sends_nothing_and_alarms_nobody(
-    shop: Shop, user: int
+    shop: EagerShop, user: int
 ) -> None:
     with shop.post.refuses():
         removal = shop.begin("users", "remove_user", user_id=user)
@@ -189,7 +189,7 @@ def test_a_publisher_whose_attempt_was_given_up_meanwhile_sends_nothing_and_alar
 # ---- patience
 
 
-def test_an_attempt_that_met_a_no_does_not_lengthen_the_patience_of_the_next(shop: Shop, user: int) -> None:
+def test_an_attempt_that_met_a_no_does_not_lengthen_the_patience_of_the_next(shop: EagerShop, user: int) -> None:
     removal, granted = shop.begin("users", "remove_user", user_id=user), []
     with shop.post.loses():
         for attempt in range(1, 4):

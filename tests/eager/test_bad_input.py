@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from eager_shop import Answer, Shop
+from eager_shop import Answer, EagerShop
 
 from celery_config.manifest import SERVICES
 from http_api.problems import ProblemError
@@ -25,7 +25,7 @@ WITH_BODY = sorted(GOOD)
 
 
 @pytest.fixture(scope="module")
-def shop(the_shop: Shop) -> Shop:
+def shop(the_shop: EagerShop) -> EagerShop:
     """One user, one product, one order, for all tests here: nothing that they send may change anything."""
     the_shop.clear()
     user, product = the_shop.add_user("Ada"), the_shop.add_product("teapot", stock=10)
@@ -34,7 +34,7 @@ def shop(the_shop: Shop) -> Shop:
 
 
 @pytest.fixture(autouse=True)
-def nothing_changes_and_nobody_is_alarmed(shop: Shop, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+def nothing_changes_and_nobody_is_alarmed(shop: EagerShop, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Every table of every database is as it was."""
     before = shop.everything()
     yield
@@ -43,7 +43,7 @@ def nothing_changes_and_nobody_is_alarmed(shop: Shop, caplog: pytest.LogCaptureF
     assert not errors, errors
 
 
-def send(shop: Shop, call: str, body: Any = None, **given: Any) -> Answer:
+def send(shop: EagerShop, call: str, body: Any = None, **given: Any) -> Answer:
     """`call` as in the table above: method and path."""
     method, path = call.split(" ", 1)
     service = path.split("/")[1].partition("?")[0]
@@ -82,13 +82,13 @@ MALFORMED = {
 
 @pytest.mark.parametrize("call", WITH_BODY)
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED.keys())
-def test_what_is_no_json_is_answered_with_400(shop: Shop, call: str, body: bytes) -> None:
+def test_what_is_no_json_is_answered_with_400(shop: EagerShop, call: str, body: bytes) -> None:
     send(shop, call, data=body, content_type="application/json").problem(400, "malformed-json")
 
 
 @pytest.mark.parametrize("call", WITH_BODY)
 @pytest.mark.parametrize("body", ["null", "[]", '"text"', "7", "true", "[{}]"])
-def test_json_that_is_no_object_is_answered_with_422(shop: Shop, call: str, body: str) -> None:
+def test_json_that_is_no_object_is_answered_with_422(shop: EagerShop, call: str, body: str) -> None:
     invalid(send(shop, call, data=body, content_type="application/json"), "")
 
 
@@ -97,30 +97,30 @@ def test_json_that_is_no_object_is_answered_with_422(shop: Shop, call: str, body
     "content_type", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/xml"]
 )
 def test_a_body_that_is_not_declared_as_json_is_answered_with_415(
-    shop: Shop, call: str, content_type: str | None
+    shop: EagerShop, call: str, content_type: str | None
 ) -> None:
     answer = send(shop, call, data=b"{}", content_type=content_type)
     answer.problem(415, "unsupported-media-type")
     assert answer.headers["Accept"] == "application/json"
 
 
-def test_a_compressed_body_is_answered_with_415(shop: Shop) -> None:
+def test_a_compressed_body_is_answered_with_415(shop: EagerShop) -> None:
     headers = {"Content-Encoding": "gzip"}
     send(shop, "POST /users", GOOD["POST /users"], headers=headers).problem(415, "unsupported-media-type")
 
 
 @pytest.mark.parametrize("call", WITH_BODY)
-def test_an_oversized_body_is_answered_with_413(shop: Shop, call: str) -> None:
+def test_an_oversized_body_is_answered_with_413(shop: EagerShop, call: str) -> None:
     body = b'{"name": "' + b"x" * (1024 * 1024) + b'"}'
     send(shop, call, data=body, content_type="application/json").problem(413, "body-too-large")
 
 
 @pytest.mark.parametrize("call", WITH_BODY)
-def test_a_field_that_nobody_knows_is_refused_and_not_ignored(shop: Shop, call: str) -> None:
+def test_a_field_that_nobody_knows_is_refused_and_not_ignored(shop: EagerShop, call: str) -> None:
     invalid(send(shop, call, {**GOOD[call], "id": 7, "nmae": 1}), "id", "nmae")
 
 
-def test_fields_that_only_the_service_may_write_cannot_be_sent(shop: Shop) -> None:
+def test_fields_that_only_the_service_may_write_cannot_be_sent(shop: EagerShop) -> None:
     invalid(send(shop, "PATCH /users/1", {"status": "removing", "removed_by": None}), "status", "removed_by")
     invalid(send(shop, "PATCH /products/1", {"stock": 7}), "stock")
 
@@ -138,11 +138,11 @@ def test_fields_that_only_the_service_may_write_cannot_be_sent(shop: Shop) -> No
         ("POST /orders", "lines"),
     ],
 )
-def test_a_missing_field_is_named(shop: Shop, call: str, field: str) -> None:
+def test_a_missing_field_is_named(shop: EagerShop, call: str, field: str) -> None:
     invalid(send(shop, call, {name: value for name, value in GOOD[call].items() if name != field}), field)
 
 
-def test_every_missing_field_is_named_at_once(shop: Shop) -> None:
+def test_every_missing_field_is_named_at_once(shop: EagerShop) -> None:
     invalid(send(shop, "POST /products", {}), "name", "price", "stock")
 
 
@@ -176,19 +176,19 @@ def with_value(call: str, field: str, value: Any) -> dict[str, Any]:
     ["7", "", 7.0, 7.5, True, False, [7], {"7": 7}, "seven", "0x7", 1e3],
     ids=lambda value: f"{type(value).__name__}-{value}",
 )
-def test_only_an_integer_is_an_integer(shop: Shop, call: str, field: str, least: int, value: object) -> None:
+def test_only_an_integer_is_an_integer(shop: EagerShop, call: str, field: str, least: int, value: object) -> None:
     invalid(send(shop, call, with_value(call, field, value)), field)
 
 
 @each_integer
-def test_an_integer_has_its_bounds(shop: Shop, call: str, field: str, least: int) -> None:
+def test_an_integer_has_its_bounds(shop: EagerShop, call: str, field: str, least: int) -> None:
     for value in (least - 1, -(2**31), 2**31, 2**63, -(2**63) - 1, 10**30):
         invalid(send(shop, call, with_value(call, field, value)), field)
 
 
 @each_integer
 def test_an_integer_of_ten_thousand_digits_is_as_wrong_as_any_other(
-    shop: Shop, call: str, field: str, least: int
+    shop: EagerShop, call: str, field: str, least: int
 ) -> None:
     body = str(with_value(call, field, "HUGE")).replace("'", '"').replace('"HUGE"', "9" * 10_000)
     body = body.replace("None", "null")
@@ -198,7 +198,7 @@ def test_an_integer_of_ten_thousand_digits_is_as_wrong_as_any_other(
 @pytest.mark.parametrize(
     ("call", "field"), [(call, field) for call, field, _ in INTEGERS if field != "capacity"], ids=str
 )
-def test_null_is_no_integer(shop: Shop, call: str, field: str) -> None:
+def test_null_is_no_integer(shop: EagerShop, call: str, field: str) -> None:
     invalid(send(shop, call, with_value(call, field, None)), field)
 
 
@@ -231,7 +231,7 @@ BAD_TEXTS = {
 
 @pytest.mark.parametrize(("call", "field"), TEXTS)
 @pytest.mark.parametrize("value", BAD_TEXTS.values(), ids=BAD_TEXTS.keys())
-def test_a_text_has_something_to_say_and_only_that(shop: Shop, call: str, field: str, value: object) -> None:
+def test_a_text_has_something_to_say_and_only_that(shop: EagerShop, call: str, field: str, value: object) -> None:
     answer = send(shop, call, {**GOOD[call], field: value})
     invalid(answer, field)
     assert len(answer.response.data) < 2000, "what was wrong is not sent back whole"
@@ -257,11 +257,11 @@ BAD_ADDRESSES = [
 
 @pytest.mark.parametrize("call", ["POST /users", "PATCH /users/1"])
 @pytest.mark.parametrize("value", BAD_ADDRESSES, ids=lambda value: repr(value)[:20])
-def test_an_e_mail_address_has_its_shape(shop: Shop, call: str, value: object) -> None:
+def test_an_e_mail_address_has_its_shape(shop: EagerShop, call: str, value: object) -> None:
     invalid(send(shop, call, {**GOOD[call], "email": value}), "email")
 
 
-def test_the_name_of_a_field_can_be_as_bad_as_its_value(shop: Shop) -> None:
+def test_the_name_of_a_field_can_be_as_bad_as_its_value(shop: EagerShop) -> None:
     for name in ("\x00", "a\ud800b", "x" * 100_000, "", "a.b/c~d"):
         send(shop, "POST /users", {**GOOD["POST /users"], name: 1}).problem(422, "validation")
 
@@ -292,11 +292,11 @@ def test_the_name_of_a_field_can_be_as_bad_as_its_value(shop: Shop) -> None:
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_the_lines_of_an_order_are_checked_one_by_one(shop: Shop, lines: object, fields: list[str]) -> None:
+def test_the_lines_of_an_order_are_checked_one_by_one(shop: EagerShop, lines: object, fields: list[str]) -> None:
     invalid(send(shop, "POST /orders", {"user_id": 1, "lines": lines}), *fields)
 
 
-def test_every_wrong_place_is_told_at_once_each_with_its_pointer(shop: Shop) -> None:
+def test_every_wrong_place_is_told_at_once_each_with_its_pointer(shop: EagerShop) -> None:
     lines = [{"product_id": "1", "quantity": 1}, {"product_id": 2, "quantity": 0, "note": ""}]
     answer = send(shop, "POST /orders", {"user_id": True, "lines": lines})
     problem = answer.problem(422, "validation")
@@ -323,12 +323,12 @@ def test_a_body_may_be_as_deep_as_the_document_says_and_no_deeper(inside: str) -
 @pytest.mark.parametrize(
     "id", ["0x1", "1.0", "-1", "+1", "01", "one", "1%00", "%20", "1;2", "١", "9" * 19, "9" * 40, "1'--", "null"]
 )
-def test_a_path_that_names_nothing_is_answered_with_404(shop: Shop, service: str, id: str) -> None:
+def test_a_path_that_names_nothing_is_answered_with_404(shop: EagerShop, service: str, id: str) -> None:
     shop.call(service, "GET", f"/{service}/{id}").problem(404, "not-found")
 
 
 @pytest.mark.parametrize("id", [2**31, 2**59, 10**18 - 1, 10**18, 2**63 - 1, 2**63])
-def test_an_id_beyond_what_the_database_counts_to_is_just_not_there(shop: Shop, id: int) -> None:
+def test_an_id_beyond_what_the_database_counts_to_is_just_not_there(shop: EagerShop, id: int) -> None:
     for call in (
         f"GET /users/{id}",
         f"DELETE /users/{id}",
@@ -346,7 +346,7 @@ def test_an_id_beyond_what_the_database_counts_to_is_just_not_there(shop: Shop, 
     "id", ["1", "x", "00000000-0000-4000-8000-00000000000", "{00000000-0000-4000-8000-000000000000}", "%00"]
 )
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_transaction_has_a_uuid(shop: Shop, service: str, id: str) -> None:
+def test_a_transaction_has_a_uuid(shop: EagerShop, service: str, id: str) -> None:
     shop.call(service, "GET", f"/transactions/{id}").problem(404, "not-found")
 
 
@@ -367,7 +367,7 @@ def test_a_transaction_has_a_uuid(shop: Shop, service: str, id: str) -> None:
         ("POST /livez", {"GET"}),
     ],
 )
-def test_a_wrong_method_is_answered_with_405_and_the_right_ones(shop: Shop, call: str, allowed: set[str]) -> None:
+def test_a_wrong_method_is_answered_with_405_and_the_right_ones(shop: EagerShop, call: str, allowed: set[str]) -> None:
     answer = send(shop, call)
     answer.problem(405, "method-not-allowed")
     told = {method.strip() for method in answer.headers["Allow"].split(",")} - {"HEAD", "OPTIONS"}
@@ -402,7 +402,7 @@ def test_a_wrong_method_is_answered_with_405_and_the_right_ones(shop: Shop, call
     ],
     ids=lambda value: value[:24],
 )
-def test_a_bad_query_is_answered_with_422_and_not_ignored(shop: Shop, path: str, query: str, field: str) -> None:
+def test_a_bad_query_is_answered_with_422_and_not_ignored(shop: EagerShop, path: str, query: str, field: str) -> None:
     invalid(send(shop, f"GET {path}?{query}"), field, where="query")
 
 
@@ -424,11 +424,11 @@ def test_a_bad_query_is_answered_with_422_and_not_ignored(shop: Shop, path: str,
         ("/users?status=active", "status"),
     ],
 )
-def test_a_filter_that_means_nothing_is_refused(shop: Shop, path: str, field: str) -> None:
+def test_a_filter_that_means_nothing_is_refused(shop: EagerShop, path: str, field: str) -> None:
     invalid(send(shop, f"GET {path}"), field, where="query")
 
 
-def test_a_path_with_no_meaning_is_answered_with_404(shop: Shop) -> None:
+def test_a_path_with_no_meaning_is_answered_with_404(shop: EagerShop) -> None:
     for path in ("/user", "/users/1/orders", "/users//1", "/USERS", "/products/1/stock/2", "/orders/1/refund"):
         send(shop, f"GET {path}").problem(404, "not-found")
 
@@ -443,7 +443,7 @@ DISTRIBUTED = {
 each_distributed = pytest.mark.parametrize("call", DISTRIBUTED)
 
 
-def bad_header(shop: Shop, call: str, name: str, value: str) -> None:
+def bad_header(shop: EagerShop, call: str, name: str, value: str) -> None:
     answer = send(shop, call, DISTRIBUTED[call], headers={name: value})
     problem = answer.problem(400, "invalid-header")
     assert [(error["in"], error["field"]) for error in problem["errors"]] == [("header", name)], answer
@@ -454,7 +454,7 @@ def bad_header(shop: Shop, call: str, name: str, value: str) -> None:
     "value",
     ["wait=abc", "wait=-1", "wait=1.5", "wait=", "wait", 'wait="', "wait=5 s", "=5", "wait=1 2", "wait==1", "wait=١"],
 )
-def test_a_preference_that_cannot_be_read_is_answered_with_400(shop: Shop, call: str, value: str) -> None:
+def test_a_preference_that_cannot_be_read_is_answered_with_400(shop: EagerShop, call: str, value: str) -> None:
     bad_header(shop, call, "Prefer", value.encode().decode("latin-1"))
 
 
@@ -479,12 +479,12 @@ def test_a_preference_that_cannot_be_read_is_answered_with_400(shop: Shop, call:
     ],
     ids=lambda value: repr(value)[:20],
 )
-def test_an_idempotency_key_that_cannot_be_read_is_answered_with_400(shop: Shop, call: str, value: str) -> None:
+def test_an_idempotency_key_that_cannot_be_read_is_answered_with_400(shop: EagerShop, call: str, value: str) -> None:
     bad_header(shop, call, "Idempotency-Key", value.encode().decode("latin-1"))
 
 
 @each_distributed
-def test_an_idempotency_key_is_sent_once(shop: Shop, call: str) -> None:
+def test_an_idempotency_key_is_sent_once(shop: EagerShop, call: str) -> None:
     method, path = call.split(" ")
     client = shop.apps[path.split("/")[1]].test_client()
     headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
@@ -496,7 +496,9 @@ def test_an_idempotency_key_is_sent_once(shop: Shop, call: str) -> None:
 
 
 @pytest.mark.parametrize("quantity", [10, 11, 1_000_000])
-def test_quantities_over_the_stock_are_refused_by_the_rule_and_not_by_the_database(shop: Shop, quantity: int) -> None:
+def test_quantities_over_the_stock_are_refused_by_the_rule_and_not_by_the_database(
+    shop: EagerShop, quantity: int
+) -> None:
     before = shop.rows()
     answer = shop.ask_to_place_order(1, {1: quantity}, Prefer="wait=5")
     assert answer.problem(409, "refused")["reason"] == "insufficient_stock"

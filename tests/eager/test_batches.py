@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
-from eager_shop import TABLES, Shop
+from eager_shop import TABLES, EagerShop
 from sqlalchemy.orm import Session
 
 from atomic_commit import Refused
@@ -30,7 +30,7 @@ TAKE_ONE = sa.text("UPDATE products SET stock = stock - 1 WHERE id = :id")
 
 
 @pytest.fixture
-def members(shop: Shop, teapot: int) -> dict[str, Values]:
+def members(shop: EagerShop, teapot: int) -> dict[str, Values]:
     """Four transactions, some of which have to do with the same rows."""
     kettle = shop.add_product("kettle", stock=5, price=2999)
     customers = [shop.add_user(name) for name in ("Ada", "Grace")]
@@ -71,7 +71,7 @@ def test_most_branches_of_the_shop_do() -> None:
 
 
 @pytest.mark.parametrize("name", TOGETHER)
-def test_a_branch_changes_and_returns_the_same(shop: Shop, members: dict[str, Values], name: str) -> None:
+def test_a_branch_changes_and_returns_the_same(shop: EagerShop, members: dict[str, Values], name: str) -> None:
     seen = []
     for branch in (TOGETHER[name], replace(TOGETHER[name], batch=None)):
         with Session(shop.engines[service_of(name)]) as session:
@@ -92,7 +92,7 @@ def test_a_branch_changes_and_returns_the_same(shop: Shop, members: dict[str, Va
     ],
 )
 def test_who_is_refused_is_refused_by_itself(
-    shop: Shop, members: dict[str, Values], name: str, last: dict[str, Any]
+    shop: EagerShop, members: dict[str, Values], name: str, last: dict[str, Any]
 ) -> None:
     with Session(shop.engines[service_of(name)]) as session:
         run = run_members(session, TOGETHER[name], {**members, "refused": last})
@@ -101,7 +101,7 @@ def test_who_is_refused_is_refused_by_itself(
     assert list(noes) == ["refused"]
 
 
-def test_what_was_done_together_is_undone_before_they_are_asked_one_by_one(shop: Shop, teapot: int) -> None:
+def test_what_was_done_together_is_undone_before_they_are_asked_one_by_one(shop: EagerShop, teapot: int) -> None:
     def take_one(session: Session, product_id: int) -> None:
         session.execute(TAKE_ONE, {"id": product_id})
 
@@ -118,7 +118,7 @@ def test_what_was_done_together_is_undone_before_they_are_asked_one_by_one(shop:
     assert (list(added), noes) == (["a", "b", "c"], {})
 
 
-def test_a_no_undoes_what_its_own_has_done_and_nothing_else(shop: Shop, teapot: int) -> None:
+def test_a_no_undoes_what_its_own_has_done_and_nothing_else(shop: EagerShop, teapot: int) -> None:
     """Who is asked after it finds what it would have found without it: of ten, one and one are to be had."""
 
     def take_few(session: Session, product_id: int, pieces: int) -> None:
@@ -136,7 +136,7 @@ def test_a_no_undoes_what_its_own_has_done_and_nothing_else(shop: Shop, teapot: 
     assert (list(added), list(noes)) == (["a", "c"], ["b"])
 
 
-def test_one_result_for_each_or_none_at_all(shop: Shop) -> None:
+def test_one_result_for_each_or_none_at_all(shop: EagerShop) -> None:
     """A function that forgets somebody would lose a transaction's values: its result counts for nobody."""
     branch = BranchDeclaration("products.forget", lambda session, number: {"seen": number}, ("number",))
     branch = replace(branch, batch=lambda session, number: [{"seen": 0}])
@@ -146,7 +146,7 @@ def test_one_result_for_each_or_none_at_all(shop: Shop) -> None:
     assert added == {"a": {"seen": 1}, "b": {"seen": 2}}
 
 
-def test_orders_placed_together_are_the_same_as_placed_one_by_one(shop: Shop, members: dict[str, Values]) -> None:
+def test_orders_placed_together_are_the_same_as_placed_one_by_one(shop: EagerShop, members: dict[str, Values]) -> None:
     placed = {uuid4(): {**values, "prices": [7] * len(values["lines"])} for values in members.values()}
     seen = []
     with Session(shop.engines["orders"]) as session:
@@ -175,7 +175,7 @@ def test_orders_placed_together_are_the_same_as_placed_one_by_one(shop: Shop, me
     assert seen[0] == seen[1]
 
 
-def test_only_the_users_of_these_removals_are_removed(shop: Shop, user: int) -> None:
+def test_only_the_users_of_these_removals_are_removed(shop: EagerShop, user: int) -> None:
     removal, other, stranger = uuid4(), shop.add_user("Grace"), uuid4()
     with Session(shop.engines["users"]) as session:
         remove_user.begin(session, removal, {"user_id": user})

@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 import sqlalchemy as sa
 from eager_line import ends
-from eager_shop import Shop
+from eager_shop import EagerShop
 from eager_steps import cut_before_the_commit_of_begin, lose_the_answer_to_the_next_commit
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -25,12 +25,12 @@ LOCAL_TRANSACTIONS = "SELECT count(DISTINCT xmin::text) FROM transactions"
 
 
 @pytest.fixture
-def users(shop: Shop) -> list[int]:
+def users(shop: EagerShop) -> list[int]:
     return [shop.add_user(f"User{number}") for number in range(3)]
 
 
 def begin_at_once(
-    shop: Shop, service: str, kind: str, *arguments: dict[str, Any], key: IdempotencyKey | None = None
+    shop: EagerShop, service: str, kind: str, *arguments: dict[str, Any], key: IdempotencyKey | None = None
 ) -> list[Any]:
     """They come while another one begins. Returns the record of each, or what it raises; all of them wait then."""
     door = shop.atomic(service).coordinator._begin[kind]
@@ -61,7 +61,7 @@ def removals(users: list[int]) -> list[dict[str, Any]]:
     return [{"user_id": user} for user in users]
 
 
-def test_they_begin_in_one_local_transaction_and_end_as_all_others_do(shop: Shop, users: list[int]) -> None:
+def test_they_begin_in_one_local_transaction_and_end_as_all_others_do(shop: EagerShop, users: list[int]) -> None:
     begun = begin_at_once(shop, "users", "remove_user", *removals(users))
     assert shop.query("users", LOCAL_TRANSACTIONS) == [(1,)]
     assert [record.values for record in begun] == removals(users)
@@ -71,7 +71,7 @@ def test_they_begin_in_one_local_transaction_and_end_as_all_others_do(shop: Shop
     assert [shop.status_of_user(user) for user in users] == [None] * 3
 
 
-def test_orders_that_are_placed_at_the_same_moment_are_all_placed(shop: Shop, user: int, teapot: int) -> None:
+def test_orders_that_are_placed_at_the_same_moment_are_all_placed(shop: EagerShop, user: int, teapot: int) -> None:
     wanted = [{"user_id": user, "lines": [{"product_id": teapot, "quantity": n}]} for n in (1, 2)]
     begun = begin_at_once(shop, "orders", "place_order", *wanted)
     assert shop.query("orders", LOCAL_TRANSACTIONS) == [(1,)]
@@ -84,7 +84,7 @@ def test_orders_that_are_placed_at_the_same_moment_are_all_placed(shop: Shop, us
     ]
 
 
-def test_one_who_is_refused_is_told_why_and_keeps_out_nobody_else(shop: Shop, users: list[int]) -> None:
+def test_one_who_is_refused_is_told_why_and_keeps_out_nobody_else(shop: EagerShop, users: list[int]) -> None:
     first, unknown, last = begin_at_once(shop, "users", "remove_user", *removals([users[0], 999_999, users[1]]))
     assert isinstance(unknown, Missing)
     assert [shop.record("users", record.id).values["user_id"] for record in (first, last)] == users[:2]
@@ -92,7 +92,7 @@ def test_one_who_is_refused_is_told_why_and_keeps_out_nobody_else(shop: Shop, us
     shop.recover()
 
 
-def test_of_two_who_want_the_same_one_gets_it_and_the_other_is_told_by_whom(shop: Shop, users: list[int]) -> None:
+def test_of_two_who_want_the_same_one_gets_it_and_the_other_is_told_by_whom(shop: EagerShop, users: list[int]) -> None:
     begun = begin_at_once(shop, "users", "remove_user", *removals([users[0], users[0]]))
     [winner] = [one for one in begun if isinstance(one, TransactionRecord)]
     [loser] = [one for one in begun if isinstance(one, Refused)]
@@ -101,7 +101,7 @@ def test_of_two_who_want_the_same_one_gets_it_and_the_other_is_told_by_whom(shop
 
 
 def test_a_user_who_is_being_removed_is_not_removed_again_by_those_who_come_together(
-    shop: Shop, users: list[int]
+    shop: EagerShop, users: list[int]
 ) -> None:
     earlier = shop.begin("users", "remove_user", user_id=users[0])
     again, other = begin_at_once(shop, "users", "remove_user", *removals(users[:2]))
@@ -111,7 +111,7 @@ def test_a_user_who_is_being_removed_is_not_removed_again_by_those_who_come_toge
     assert [str(shop.record("users", one.id).state) for one in (earlier, other)] == ["committed"] * 2
 
 
-def test_a_request_that_is_said_twice_at_the_same_moment_is_one(shop: Shop, users: list[int]) -> None:
+def test_a_request_that_is_said_twice_at_the_same_moment_is_one(shop: EagerShop, users: list[int]) -> None:
     key = IdempotencyKey("anonymous", "DELETE /users", "same", "the same")
     one, other = begin_at_once(shop, "users", "remove_user", *removals([users[0], users[0]]), key=key)
     assert one.id == other.id
@@ -119,7 +119,7 @@ def test_a_request_that_is_said_twice_at_the_same_moment_is_one(shop: Shop, user
     shop.recover()
 
 
-def test_a_key_that_is_used_by_two_at_the_same_moment_is_taken_once(shop: Shop, users: list[int]) -> None:
+def test_a_key_that_is_used_by_two_at_the_same_moment_is_taken_once(shop: EagerShop, users: list[int]) -> None:
     """Two requests that differ only in what they ask for: the row is the judge, not who came first."""
     key = IdempotencyKey("anonymous", "DELETE /users", "same", "the same")
     one, other = begin_at_once(shop, "users", "remove_user", *removals(users[:2]), key=key)
@@ -128,7 +128,9 @@ def test_a_key_that_is_used_by_two_at_the_same_moment_is_taken_once(shop: Shop, 
     shop.recover()
 
 
-def test_one_whose_row_is_locked_waits_by_itself(shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_whose_row_is_locked_waits_by_itself(
+    shop: EagerShop, users: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The others are accepted while the row is still held."""
     door = shop.atomic("users").coordinator._begin["remove_user"]
     waits = []
@@ -147,7 +149,7 @@ def test_one_whose_row_is_locked_waits_by_itself(shop: Shop, users: list[int], m
 
 
 def test_nobody_is_forgotten_by_what_begins_together(
-    shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, users: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def forgetful(session: Session, removals: Any) -> Any:
         return dict(list(remove_user.begin_batch(session, removals).items())[:-1])
@@ -161,7 +163,7 @@ def test_nobody_is_forgotten_by_what_begins_together(
 
 
 def test_where_the_commit_of_all_is_lost_each_learns_that_it_did_not_happen(
-    shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, users: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut_before_the_commit_of_begin(shop, monkeypatch)
     begun = begin_at_once(shop, "users", "remove_user", *removals(users))
@@ -171,7 +173,7 @@ def test_where_the_commit_of_all_is_lost_each_learns_that_it_did_not_happen(
 
 
 def test_where_only_its_answer_is_lost_each_learns_that_it_happened(
-    shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, users: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost = lose_the_answer_to_the_next_commit(monkeypatch)
     begun = begin_at_once(shop, "users", "remove_user", *removals(users))
@@ -182,7 +184,7 @@ def test_where_only_its_answer_is_lost_each_learns_that_it_happened(
 
 
 def test_where_the_commit_of_all_fails_each_begins_by_itself(
-    shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, users: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit, failed = Session.commit, []
 
@@ -200,7 +202,7 @@ def test_where_the_commit_of_all_fails_each_begins_by_itself(
     shop.recover()
 
 
-def test_no_more_than_so_many_begin_batch(shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_than_so_many_begin_batch(shop: EagerShop, users: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(begin_batch, "_MOST", 2)
     begun = begin_at_once(shop, "users", "remove_user", *removals(users))
     assert shop.query("users", LOCAL_TRANSACTIONS) == [(2,)]
@@ -208,7 +210,9 @@ def test_no_more_than_so_many_begin_batch(shop: Shop, users: list[int], monkeypa
     shop.recover()
 
 
-def test_whoever_comes_first_begins_by_itself_and_the_place_is_free_afterwards(shop: Shop, users: list[int]) -> None:
+def test_whoever_comes_first_begins_by_itself_and_the_place_is_free_afterwards(
+    shop: EagerShop, users: list[int]
+) -> None:
     for user in users[:2]:
         assert not shop.begin("users", "remove_user", user_id=user).waiting
     with pytest.raises(Missing):
@@ -217,7 +221,7 @@ def test_whoever_comes_first_begins_by_itself_and_the_place_is_free_afterwards(s
     shop.recover()
 
 
-def test_a_user_who_becomes_active_while_a_removal_looks_is_marked_all_the_same(shop: Shop, user: int) -> None:
+def test_a_user_who_becomes_active_while_a_removal_looks_is_marked_all_the_same(shop: EagerShop, user: int) -> None:
     """An earlier removal has been aborted, and its local transaction ends while this one waits for the row."""
     shop.query("users", "UPDATE users SET status = 'removing', removed_by = gen_random_uuid()")
     begun: list[Any] = []

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
-from eager_shop import LIMITS, Shop
+from eager_shop import LIMITS, EagerShop
 from eager_wire import Wire
 
 from atomic_commit import Lost, TransactionRecord
@@ -22,7 +22,7 @@ before_and_after = pytest.mark.parametrize("reached", [False, True], ids=["befor
 
 
 @pytest.fixture
-def wire(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
+def wire(shop: EagerShop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     """What the participant of the orders service reaches its database by."""
     url = shop.engines["orders"].url
     assert url.host
@@ -36,7 +36,7 @@ def wire(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     wire.close()
 
 
-def test_statements_by_themselves_and_transactions_take_turns_on_one_connection(shop: Shop) -> None:
+def test_statements_by_themselves_and_transactions_take_turns_on_one_connection(shop: EagerShop) -> None:
     """Also after the pool was made anew."""
     engine = sa.create_engine(shop.engines["orders"].url, pool_size=1, max_overflow=0)
     by_itself = autocommit(engine)
@@ -51,7 +51,7 @@ def test_statements_by_themselves_and_transactions_take_turns_on_one_connection(
         engine.dispose()
 
 
-def test_others_commits_are_seen_whatever_the_database_says_by_default(shop: Shop) -> None:
+def test_others_commits_are_seen_whatever_the_database_says_by_default(shop: EagerShop) -> None:
     shop.query("orders", "ALTER ROLE CURRENT_USER SET default_transaction_isolation = 'serializable'")
     engine = sa.create_engine(shop.engines["orders"].url, **engine_options(LIMITS, pool_size=1))
     try:
@@ -62,7 +62,7 @@ def test_others_commits_are_seen_whatever_the_database_says_by_default(shop: Sho
         shop.query("orders", "ALTER ROLE CURRENT_USER RESET default_transaction_isolation")
 
 
-def test_a_connection_that_was_used_a_moment_ago_and_ended_since_is_replaced(shop: Shop) -> None:
+def test_a_connection_that_was_used_a_moment_ago_and_ended_since_is_replaced(shop: EagerShop) -> None:
     engine = sa.create_engine(shop.engines["orders"].url, **engine_options(LIMITS, pool_size=1))
     with engine.connect() as connection:
         before = connection.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
@@ -74,7 +74,7 @@ def test_a_connection_that_was_used_a_moment_ago_and_ended_since_is_replaced(sho
 
 @before_and_after
 def test_a_branch_whose_connection_breaks_while_it_prepares_is_rolled_back_whether_it_is_prepared_or_not(
-    shop: Shop, removal: TransactionRecord, order: int, wire: Wire, reached: bool
+    shop: EagerShop, removal: TransactionRecord, order: int, wire: Wire, reached: bool
 ) -> None:
     orders, _ = shop.gids(removal)
     wire.cut_at("PREPARE TRANSACTION", reached=reached)
@@ -91,7 +91,7 @@ def test_a_branch_whose_connection_breaks_while_it_prepares_is_rolled_back_wheth
 
 @before_and_after
 def test_a_commit_whose_connection_breaks_is_unknown_until_it_is_asked_again(
-    shop: Shop, removal: TransactionRecord, wire: Wire, reached: bool
+    shop: EagerShop, removal: TransactionRecord, wire: Wire, reached: bool
 ) -> None:
     handed_on = shop.prepare_all(removal)
     with shop.post.loses():
@@ -109,7 +109,7 @@ def test_a_commit_whose_connection_breaks_is_unknown_until_it_is_asked_again(
 
 @before_and_after
 def test_a_rollback_whose_connection_breaks_is_unknown_until_it_is_asked_again(
-    shop: Shop, removal: TransactionRecord, wire: Wire, reached: bool
+    shop: EagerShop, removal: TransactionRecord, wire: Wire, reached: bool
 ) -> None:
     shop.prepare_all(removal)
     with shop.post.loses():
@@ -128,7 +128,7 @@ def test_a_rollback_whose_connection_breaks_is_unknown_until_it_is_asked_again(
 @before_and_after
 @pytest.mark.parametrize("outcome", ["commit", "rollback"])
 def test_an_outcome_whose_connection_breaks_is_not_taken_for_answered_and_is_sent_again(
-    shop: Shop, removal: TransactionRecord, order: int, wire: Wire, outcome: str, reached: bool
+    shop: EagerShop, removal: TransactionRecord, order: int, wire: Wire, outcome: str, reached: bool
 ) -> None:
     handed_on = shop.prepare_all(removal)
     wire.cut_at(f"{outcome.upper()} PREPARED", reached=reached)

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
-from eager_shop import Shop
+from eager_shop import EagerShop
 from sqlalchemy.exc import IntegrityError, InternalError
 from sqlalchemy.orm import Session
 
@@ -22,7 +22,7 @@ from tests.installation import INSTALLATION
 # ---- "PREPARE TRANSACTION in a failed transaction answers ROLLBACK and raises nothing"
 
 
-def run_branch(shop: Shop, function: Callable[..., Any]) -> tuple[Gid, Callable[[], dict[str, Any]]]:
+def run_branch(shop: EagerShop, function: Callable[..., Any]) -> tuple[Gid, Callable[[], dict[str, Any]]]:
     """A branch that a careless developer of the users service might write."""
     gid = Gid(INSTALLATION, "users.remove_user", uuid4(), 1, f"users.{function.__name__}")
     branch = BranchDeclaration(gid.branch, function, ())
@@ -33,11 +33,11 @@ def run_branch(shop: Shop, function: Callable[..., Any]) -> tuple[Gid, Callable[
 ADD_EVE = sa.text("INSERT INTO users (name, email) VALUES ('Eve', :email)")
 
 
-def names(shop: Shop) -> list[str]:
+def names(shop: EagerShop) -> list[str]:
     return [name for (name,) in shop.query("users", "SELECT name FROM users ORDER BY id")]
 
 
-def test_a_branch_that_hides_a_database_error_is_not_taken_for_prepared(shop: Shop) -> None:
+def test_a_branch_that_hides_a_database_error_is_not_taken_for_prepared(shop: EagerShop) -> None:
     shop.add_user("Ada", email="ada@shop.example")
 
     def hide(session: Session) -> None:
@@ -51,7 +51,7 @@ def test_a_branch_that_hides_a_database_error_is_not_taken_for_prepared(shop: Sh
     assert names(shop) == ["Ada"]
 
 
-def test_a_branch_may_meet_an_error_inside_a_savepoint(shop: Shop) -> None:
+def test_a_branch_may_meet_an_error_inside_a_savepoint(shop: EagerShop) -> None:
     shop.add_user("Ada", email="ada@shop.example")
 
     def either(session: Session) -> None:
@@ -68,7 +68,9 @@ def test_a_branch_may_meet_an_error_inside_a_savepoint(shop: Shop) -> None:
     assert names(shop) == ["Ada", "Eve"]
 
 
-def test_a_branch_that_hides_a_database_error_behind_a_rollback_is_not_taken_for_prepared_either(shop: Shop) -> None:
+def test_a_branch_that_hides_a_database_error_behind_a_rollback_is_not_taken_for_prepared_either(
+    shop: EagerShop,
+) -> None:
     """As one writes it outside a branch. The branch row must not go with the rollback and the yes stay."""
     shop.add_user("Ada", email="ada@shop.example")
 
@@ -86,7 +88,7 @@ def test_a_branch_that_hides_a_database_error_behind_a_rollback_is_not_taken_for
     assert names(shop) == ["Ada"]
 
 
-def test_a_branch_that_commits_by_itself_still_changes_nothing_before_the_decision(shop: Shop) -> None:
+def test_a_branch_that_commits_by_itself_still_changes_nothing_before_the_decision(shop: EagerShop) -> None:
     """It must not (see ``TransactionKind``). Whether it is told or not, it commits nothing."""
 
     def meddle(session: Session) -> None:
@@ -101,7 +103,7 @@ def test_a_branch_that_commits_by_itself_still_changes_nothing_before_the_decisi
     assert (names(shop), shop.prepared()) == ([], [])
 
 
-def test_a_branch_that_rolls_back_by_itself_is_not_taken_for_prepared(shop: Shop) -> None:
+def test_a_branch_that_rolls_back_by_itself_is_not_taken_for_prepared(shop: EagerShop) -> None:
     """It must not either. What it has undone in its own eyes must not be committed by a yes."""
 
     def meddle(session: Session) -> None:
@@ -114,7 +116,7 @@ def test_a_branch_that_rolls_back_by_itself_is_not_taken_for_prepared(shop: Shop
     assert (names(shop), shop.prepared()) == ([], [])
 
 
-def test_branches_that_fail_leave_no_connection_and_no_lock_behind(shop: Shop, user: int) -> None:
+def test_branches_that_fail_leave_no_connection_and_no_lock_behind(shop: EagerShop, user: int) -> None:
     def fail(session: Session) -> None:
         session.execute(sa.text("UPDATE users SET name = 'nobody'"))
         raise ZeroDivisionError
@@ -127,7 +129,7 @@ def test_branches_that_fail_leave_no_connection_and_no_lock_behind(shop: Shop, u
     assert shop.prepared() == []
 
 
-def test_a_connection_that_prepared_is_as_good_as_new_for_the_next_one(shop: Shop) -> None:
+def test_a_connection_that_prepared_is_as_good_as_new_for_the_next_one(shop: EagerShop) -> None:
     """PREPARE ends the transaction behind the driver's back: what comes next on the connection is in one of its own."""
     done = []
     for number in range(25):

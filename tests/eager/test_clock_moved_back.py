@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from eager_shop import LIMITS, Shop
+from eager_shop import LIMITS, EagerShop
 from eager_steps import give_up
 
 from atomic_commit import TransactionRecord
@@ -13,14 +13,14 @@ AN_HOUR = 3600.0
 
 
 @pytest.fixture
-def removal(shop: Shop, user: int, teapot: int) -> TransactionRecord:
+def removal(shop: EagerShop, user: int, teapot: int) -> TransactionRecord:
     """A removal that was accepted and whose messages were lost."""
     shop.place_order(user, {teapot: 4})
     return shop.begin("users", "remove_user", user_id=user)
 
 
 def test_recovery_looks_at_once_at_what_seems_to_be_due_in_an_hour(
-    shop: Shop, removal: TransactionRecord, teapot: int
+    shop: EagerShop, removal: TransactionRecord, teapot: int
 ) -> None:
     handed_on = shop.prepare_all(removal)
     with shop.post.loses():
@@ -33,7 +33,7 @@ def test_recovery_looks_at_once_at_what_seems_to_be_due_in_an_hour(
 
 
 def test_an_attempt_is_granted_its_patience_from_now_on_and_not_an_hour_more(
-    shop: Shop, removal: TransactionRecord, user: int
+    shop: EagerShop, removal: TransactionRecord, user: int
 ) -> None:
     shop.time_passes(-AN_HOUR)
     shop.sweep()
@@ -45,7 +45,7 @@ def test_an_attempt_is_granted_its_patience_from_now_on_and_not_an_hour_more(
 
 
 def test_who_waits_for_another_attempt_goes_when_its_pause_seems_to_end_in_an_hour(
-    shop: Shop, removal: TransactionRecord, user: int
+    shop: EagerShop, removal: TransactionRecord, user: int
 ) -> None:
     give_up(shop, removal)
     assert shop.record("users", removal.id).waiting
@@ -57,7 +57,7 @@ def test_who_waits_for_another_attempt_goes_when_its_pause_seems_to_end_in_an_ho
     assert shop.status_of_user(user) is None
 
 
-def test_a_pause_that_a_right_clock_has_measured_is_left_as_it_is(shop: Shop, removal: TransactionRecord) -> None:
+def test_a_pause_that_a_right_clock_has_measured_is_left_as_it_is(shop: EagerShop, removal: TransactionRecord) -> None:
     give_up(shop, removal)
     shop.time_passes(-LIMITS.backoff_cap)
     before = shop.record("users", removal.id)
@@ -67,7 +67,7 @@ def test_a_pause_that_a_right_clock_has_measured_is_left_as_it_is(shop: Shop, re
 
 
 def test_a_clock_that_stands_right_leaves_patience_and_looks_as_they_are(
-    shop: Shop, removal: TransactionRecord
+    shop: EagerShop, removal: TransactionRecord
 ) -> None:
     before = shop.record("users", removal.id)
     assert shop.sweep() == 0

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from celery import Celery
 from celery.signals import task_revoked, worker_ready, worker_shutting_down
-from eager_shop import Shop
+from eager_shop import EagerShop
 
 from atomic_commit import Limits
 from atomic_commit.postgres import clocks
@@ -43,7 +43,7 @@ def our_clock_is_ahead_by(monkeypatch: pytest.MonkeyPatch) -> SetClock:
     ],
 )
 def test_a_clock_that_is_days_off_is_said_where_readiness_is_asked(
-    shop: Shop, our_clock_is_ahead_by: SetClock, seconds: float, said: str
+    shop: EagerShop, our_clock_is_ahead_by: SetClock, seconds: float, said: str
 ) -> None:
     our_clock_is_ahead_by(seconds)
     checks = shop.call("users", "GET", "/readyz").problem(503, "unavailable")["checks"]
@@ -55,7 +55,7 @@ def test_a_clock_that_is_days_off_is_said_where_readiness_is_asked(
 
 @pytest.mark.parametrize("hours", [-2, 2, 5])
 def test_a_clock_that_is_hours_off_works_and_is_logged_once(
-    shop: Shop, our_clock_is_ahead_by: SetClock, caplog: pytest.LogCaptureFixture, hours: int
+    shop: EagerShop, our_clock_is_ahead_by: SetClock, caplog: pytest.LogCaptureFixture, hours: int
 ) -> None:
     clock = shop.atomic("orders").clock
     with caplog.at_level(logging.INFO, clocks.__name__):
@@ -69,7 +69,7 @@ def test_a_clock_that_is_hours_off_works_and_is_logged_once(
         assert "agrees with its database's again" in caplog.messages[-1]
 
 
-def test_clocks_that_agree_are_not_spoken_of(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+def test_clocks_that_agree_are_not_spoken_of(shop: EagerShop, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, clocks.__name__):
         assert shop.atomic("orders").clock.look() is None
     assert caplog.messages == []
@@ -77,7 +77,7 @@ def test_clocks_that_agree_are_not_spoken_of(shop: Shop, caplog: pytest.LogCaptu
 
 @pytest.mark.loud
 def test_a_worker_whose_clock_is_days_off_says_so_at_its_start_and_does_not_count_as_well(
-    shop: Shop, our_clock_is_ahead_by: SetClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, our_clock_is_ahead_by: SetClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     is_well: list[Callable[[], bool]] = []
     monkeypatch.setattr(at_work, "beat_while_consuming", lambda celery, asked: is_well.append(asked))

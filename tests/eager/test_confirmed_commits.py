@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 import psycopg2
 import pytest
 import sqlalchemy as sa
-from eager_shop import LIMITS, Shop
+from eager_shop import LIMITS, EagerShop
 
 from atomic_commit import Lost, TransactionRecord
 from atomic_commit.coordinator import lost_begin
@@ -28,7 +28,7 @@ Standby = Callable[[], AbstractContextManager[None]]
 
 
 @pytest.fixture
-def standby_is_away(shop: Shop, migrated: Postgres, monkeypatch: pytest.MonkeyPatch) -> Standby:
+def standby_is_away(shop: EagerShop, migrated: Postgres, monkeypatch: pytest.MonkeyPatch) -> Standby:
     """``with standby_is_away(): …``: a standby has to confirm every commit, there is none, and somebody cancels
     whatever waits for it."""
     monkeypatch.setattr(confirmed, "_KEPT", 0.0)
@@ -75,7 +75,7 @@ def _cancel_who_waits(admin_url: str, until: threading.Event) -> None:
 
 
 def test_a_prepared_branch_that_the_standby_may_not_have_is_no_yes(
-    shop: Shop, removal: TransactionRecord, standby_is_away: Standby
+    shop: EagerShop, removal: TransactionRecord, standby_is_away: Standby
 ) -> None:
     orders, _ = shop.gids(removal)
     with standby_is_away(), pytest.raises(Lost, match="stay prepared"):
@@ -86,7 +86,7 @@ def test_a_prepared_branch_that_the_standby_may_not_have_is_no_yes(
 
 @pytest.mark.parametrize("verb", ["commit", "rollback"])
 def test_an_outcome_is_answered_once_the_standby_has_it(
-    shop: Shop, removal: TransactionRecord, standby_is_away: Standby, verb: str
+    shop: EagerShop, removal: TransactionRecord, standby_is_away: Standby, verb: str
 ) -> None:
     orders, _ = shop.gids(removal)
     shop.prepare(orders, shop.handed_on(removal))
@@ -105,7 +105,7 @@ def test_an_outcome_is_answered_once_the_standby_has_it(
 
 
 def test_a_decision_that_the_standby_may_not_have_is_told_to_no_participant(
-    shop: Shop, removal: TransactionRecord, user: int, standby_is_away: Standby
+    shop: EagerShop, removal: TransactionRecord, user: int, standby_is_away: Standby
 ) -> None:
     handed_on = shop.prepare_all(removal)
     with standby_is_away():
@@ -121,7 +121,7 @@ def test_a_decision_that_the_standby_may_not_have_is_told_to_no_participant(
 
 
 def test_a_decision_that_the_standby_may_not_have_is_shown_to_no_client(
-    shop: Shop, removal: TransactionRecord, standby_is_away: Standby
+    shop: EagerShop, removal: TransactionRecord, standby_is_away: Standby
 ) -> None:
     handed_on = shop.prepare_all(removal)
     with standby_is_away():
@@ -136,7 +136,7 @@ def test_a_decision_that_the_standby_may_not_have_is_shown_to_no_client(
 
 
 def test_a_request_that_the_standby_may_not_have_is_not_said_to_be_accepted(
-    shop: Shop, user: int, order: int, standby_is_away: Standby
+    shop: EagerShop, user: int, order: int, standby_is_away: Standby
 ) -> None:
     with standby_is_away():
         answer = shop.remove_user(user, Prefer="respond-async").problem(504, "outcome-unknown")
@@ -158,7 +158,7 @@ def test_a_request_that_the_standby_may_not_have_is_not_said_to_be_accepted(
         ("remote_apply", "remote_apply"),
     ],
 )
-def test_a_commit_is_flushed_whatever_the_role_says(shop: Shop, said: str, used: str) -> None:
+def test_a_commit_is_flushed_whatever_the_role_says(shop: EagerShop, said: str, used: str) -> None:
     shop.query("orders", f"ALTER ROLE CURRENT_USER SET synchronous_commit = '{said}'")
     engine = sa.create_engine(shop.engines["orders"].url, **engine_options(LIMITS, pool_size=1))
     try:

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from eager_line import all_placed, ends
 from eager_postgres import database_url
-from eager_shop import Answer, Shop
+from eager_shop import Answer, EagerShop
 
 from atomic_commit import TransactionRecord
 from atomic_commit.coordinator.decide import Decider
@@ -37,7 +37,7 @@ FOR_OPERATORS = (
 
 
 @contextmanager
-def done(shop: Shop, service: str, do: str, undo: str) -> Iterator[None]:
+def done(shop: EagerShop, service: str, do: str, undo: str) -> Iterator[None]:
     """A change of somebody's own to the service's tables, while the block runs."""
     shop.query_outside(service, do)
     try:
@@ -46,7 +46,7 @@ def done(shop: Shop, service: str, do: str, undo: str) -> Iterator[None]:
         shop.query_outside(service, undo)
 
 
-def trigger(shop: Shop, service: str, when: str, body: str, kind: str = "TRIGGER", how: str = "") -> Any:
+def trigger(shop: EagerShop, service: str, when: str, body: str, kind: str = "TRIGGER", how: str = "") -> Any:
     return done(
         shop,
         service,
@@ -59,7 +59,7 @@ def trigger(shop: Shop, service: str, when: str, body: str, kind: str = "TRIGGER
 RAISE = "RAISE EXCEPTION 'secret words'"
 
 
-def foreign_key(shop: Shop, patch: pytest.MonkeyPatch) -> Any:
+def foreign_key(shop: EagerShop, patch: pytest.MonkeyPatch) -> Any:
     return done(
         shop,
         "users",
@@ -69,26 +69,26 @@ def foreign_key(shop: Shop, patch: pytest.MonkeyPatch) -> Any:
     )
 
 
-def deferred_at_the_coordinator(shop: Shop, patch: pytest.MonkeyPatch) -> Any:
+def deferred_at_the_coordinator(shop: EagerShop, patch: pytest.MonkeyPatch) -> Any:
     """It raises at COMMIT, when the local change seemed to have succeeded."""
     return trigger(shop, "users", "DELETE ON users", RAISE, "CONSTRAINT TRIGGER", "DEFERRABLE INITIALLY DEFERRED")
 
 
-def deferred_in_a_branch(shop: Shop, patch: pytest.MonkeyPatch) -> Any:
+def deferred_in_a_branch(shop: EagerShop, patch: pytest.MonkeyPatch) -> Any:
     """It raises at PREPARE TRANSACTION."""
     return trigger(shop, "orders", "UPDATE ON orders", RAISE, "CONSTRAINT TRIGGER", "DEFERRABLE INITIALLY DEFERRED")
 
 
-def trigger_that_raises(shop: Shop, patch: pytest.MonkeyPatch) -> Any:
+def trigger_that_raises(shop: EagerShop, patch: pytest.MonkeyPatch) -> Any:
     return trigger(shop, "products", "UPDATE ON products", RAISE)
 
 
-def trigger_that_notifies(shop: Shop, patch: pytest.MonkeyPatch) -> Any:
+def trigger_that_notifies(shop: EagerShop, patch: pytest.MonkeyPatch) -> Any:
     """PostgreSQL can't prepare after NOTIFY."""
     return trigger(shop, "products", "UPDATE ON products", "PERFORM pg_notify('secret', 'news')")
 
 
-def unknown_column(shop: Shop, patch: pytest.MonkeyPatch) -> Any:
+def unknown_column(shop: EagerShop, patch: pytest.MonkeyPatch) -> Any:
     return done(
         shop,
         "products",
@@ -98,7 +98,7 @@ def unknown_column(shop: Shop, patch: pytest.MonkeyPatch) -> Any:
 
 
 @contextmanager
-def bug_in_a_branch(shop: Shop, patch: pytest.MonkeyPatch) -> Iterator[None]:
+def bug_in_a_branch(shop: EagerShop, patch: pytest.MonkeyPatch) -> Iterator[None]:
     def call(branch: BranchDeclaration, *_: Any) -> None:
         raise TypeError("secret operand")
 
@@ -119,7 +119,9 @@ EVERY_DEFECT = (
 
 
 @pytest.fixture(params=EVERY_DEFECT, ids=lambda make: make.__name__)
-def defect(shop: Shop, order: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def defect(
+    shop: EagerShop, order: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     make: Callable[..., Any] = request.param
     with ExitStack() as stack:
         stack.enter_context(make(shop, monkeypatch))
@@ -138,7 +140,7 @@ def nothing_for_operators_in(answer: Answer) -> None:
 @pytest.mark.loud
 @pytest.mark.usefixtures("defect")
 def test_what_cannot_succeed_is_a_500_with_its_transaction_after_one_attempt(
-    shop: Shop, user: int, order: int, caplog: pytest.LogCaptureFixture
+    shop: EagerShop, user: int, order: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer = shop.remove_user(user, Idempotency_Key="once")
     problem = answer.problem(500, "internal-error")
@@ -159,7 +161,7 @@ def test_what_cannot_succeed_is_a_500_with_its_transaction_after_one_attempt(
 @pytest.mark.loud
 @pytest.mark.usefixtures("defect")
 def test_its_cause_is_in_the_operators_listing(
-    shop: Shop, user: int, migrated: Postgres, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shop: EagerShop, user: int, migrated: Postgres, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     transaction = shop.remove_user(user).problem(500, "internal-error")["transaction"]["id"]
     monkeypatch.setenv("DATABASE_URL", database_url(migrated, "users"))
@@ -173,7 +175,9 @@ def test_its_cause_is_in_the_operators_listing(
 
 
 @pytest.mark.loud
-def test_a_defect_of_one_who_shares_an_attempt_is_not_the_end_of_the_others(shop: Shop, user: int, teapot: int) -> None:
+def test_a_defect_of_one_who_shares_an_attempt_is_not_the_end_of_the_others(
+    shop: EagerShop, user: int, teapot: int
+) -> None:
     """PREPARE fails for all of them: nobody knows because of whom."""
     kettle = shop.add_product("kettle")
     begun = all_placed(shop, (user, {teapot: 1}), (user, {kettle: 1}), (user, {teapot: 2}))
@@ -187,7 +191,7 @@ def test_a_defect_of_one_who_shares_an_attempt_is_not_the_end_of_the_others(shop
 
 @pytest.mark.loud
 def test_what_may_pass_still_has_its_few_attempts(
-    shop: Shop, user: int, order: int, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, user: int, order: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
         raise RuntimeError("secret thread")
@@ -207,7 +211,7 @@ def test_what_may_pass_still_has_its_few_attempts(
 @pytest.mark.loud
 @pytest.mark.leaves("undecided")
 def test_the_words_of_an_error_that_nobody_expects_are_in_the_listing_and_not_in_public(
-    shop: Shop,
+    shop: EagerShop,
     removal: TransactionRecord,
     migrated: Postgres,
     monkeypatch: pytest.MonkeyPatch,
@@ -228,7 +232,7 @@ def test_the_words_of_an_error_that_nobody_expects_are_in_the_listing_and_not_in
     assert "RuntimeError: secret thread" in capsys.readouterr().out
 
 
-def test_a_check_that_fails_tells_its_words_to_the_log(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_check_that_fails_tells_its_words_to_the_log(shop: EagerShop, caplog: pytest.LogCaptureFixture) -> None:
     with shop.apps["users"].app_context():
         engine = shop.apps["users"].extensions["sqlalchemy"].engine
     engine.dispose()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from eager_shop import Shop, message
+from eager_shop import EagerShop, message
 from eager_steps import coordinator, state_of
 from sqlalchemy.exc import OperationalError
 
@@ -18,7 +18,7 @@ from atomic_commit.wire.hand_over import Answer
 # ---- "A prepare arrives after the abort (late or repeated task): the fence"
 
 
-def test_a_prepare_that_comes_after_the_abort_hits_the_fence(shop: Shop, removal: TransactionRecord) -> None:
+def test_a_prepare_that_comes_after_the_abort_hits_the_fence(shop: EagerShop, removal: TransactionRecord) -> None:
     shop.abort("users", removal)
     shop.send_outcomes("users", removal.id)
     for gid in shop.gids(removal):
@@ -27,7 +27,7 @@ def test_a_prepare_that_comes_after_the_abort_hits_the_fence(shop: Shop, removal
     assert shop.prepared() == []
 
 
-def test_a_prepare_that_comes_after_the_commit_hits_the_fence_too(shop: Shop, removal: TransactionRecord) -> None:
+def test_a_prepare_that_comes_after_the_commit_hits_the_fence_too(shop: EagerShop, removal: TransactionRecord) -> None:
     handed_on = shop.prepare_all(removal)
     coordinator(shop).decide(removal.id, 1, handed_on)
     before = shop.rows()
@@ -43,7 +43,7 @@ def row_of(gid: Gid, kind: str) -> dict[str, Any]:
     return {"id": gid.transaction, "attempt": gid.attempt, "branch": gid.branch, "kind": kind}
 
 
-def test_a_tombstone_waits_while_the_branch_is_prepared(shop: Shop, removal: TransactionRecord) -> None:
+def test_a_tombstone_waits_while_the_branch_is_prepared(shop: EagerShop, removal: TransactionRecord) -> None:
     gid = shop.gids(removal)[0]
     shop.prepare(gid, shop.handed_on(removal))
     with shop.engines["orders"].begin() as connection:
@@ -57,7 +57,7 @@ def test_a_tombstone_waits_while_the_branch_is_prepared(shop: Shop, removal: Tra
     shop.recover()
 
 
-def test_a_rollback_of_a_branch_that_still_runs_is_asked_again(shop: Shop, removal: TransactionRecord) -> None:
+def test_a_rollback_of_a_branch_that_still_runs_is_asked_again(shop: EagerShop, removal: TransactionRecord) -> None:
     gid = shop.gids(removal)[0]
     participant = shop.participant_of(gid)
     with shop.locked("orders", INSERT_ROW, **row_of(gid, "done")), pytest.raises(Conflict):
@@ -66,7 +66,7 @@ def test_a_rollback_of_a_branch_that_still_runs_is_asked_again(shop: Shop, remov
     shop.recover()
 
 
-def test_a_rollback_repeated_is_a_rollback(shop: Shop, removal: TransactionRecord) -> None:
+def test_a_rollback_repeated_is_a_rollback(shop: EagerShop, removal: TransactionRecord) -> None:
     gid = shop.gids(removal)[0]
     shop.prepare(gid, shop.handed_on(removal))
     assert [shop.participant_of(gid).rollback(gid) for _ in range(3)] == [Answer.ROLLED_BACK] * 3
@@ -77,7 +77,7 @@ def test_a_rollback_repeated_is_a_rollback(shop: Shop, removal: TransactionRecor
 
 
 def test_a_prepare_delivered_twice_hands_on_the_first_result_and_runs_once(
-    shop: Shop, removal: TransactionRecord, teapot: int
+    shop: EagerShop, removal: TransactionRecord, teapot: int
 ) -> None:
     orders, products = shop.gids(removal)
     first = shop.prepare(orders, shop.handed_on(removal))
@@ -90,7 +90,7 @@ def test_a_prepare_delivered_twice_hands_on_the_first_result_and_runs_once(
 
 
 def test_a_prepare_delivered_twice_whose_first_result_was_lost_votes_no_and_a_new_attempt_commits(
-    shop: Shop, removal: TransactionRecord, teapot: int
+    shop: EagerShop, removal: TransactionRecord, teapot: int
 ) -> None:
     orders, _ = shop.gids(removal)
     shop.prepare(orders, shop.handed_on(removal))
@@ -106,7 +106,7 @@ def test_a_prepare_delivered_twice_whose_first_result_was_lost_votes_no_and_a_ne
 
 
 def test_a_prepare_delivered_twice_at_the_same_time_runs_once(
-    shop: Shop, removal: TransactionRecord, order: int
+    shop: EagerShop, removal: TransactionRecord, order: int
 ) -> None:
     orders = shop.gids(removal)[0]
     together, ends = threading.Barrier(4), []

@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 import pytest
-from eager_shop import Answer, Shop
+from eager_shop import Answer, EagerShop
 
 from celery_config.manifest import SERVICES
 from tests.installation import INSTALLATION
@@ -57,7 +57,7 @@ CHECKS = (
 COORDINATORS = {"remove_user": "users", "cancel_order": "orders", "place_order": "orders"}
 
 
-def test_a_new_user_is_answered_with_201_and_its_location(shop: Shop) -> None:
+def test_a_new_user_is_answered_with_201_and_its_location(shop: EagerShop) -> None:
     answer = shop.call("users", "POST", "/users", {"name": "Ada", "email": "ada@shop.example"}).expect(201)
     user = answer.json
     assert answer.headers["Location"] == f"/users/{user['id']}"
@@ -66,29 +66,29 @@ def test_a_new_user_is_answered_with_201_and_its_location(shop: Shop) -> None:
     assert shop.get("users", answer.headers["Location"])["email"] == "ada@shop.example"
 
 
-def test_users_are_listed_in_order(shop: Shop) -> None:
+def test_users_are_listed_in_order(shop: EagerShop) -> None:
     ids = [shop.add_user(name) for name in ("Ada", "Grace", "Mary")]
     assert [user["id"] for user in shop.get("users", "/users")] == ids
 
 
-def test_a_user_is_changed_in_part(shop: Shop, user: int) -> None:
+def test_a_user_is_changed_in_part(shop: EagerShop, user: int) -> None:
     answer = shop.call("users", "PATCH", f"/users/{user}", {"name": "Ada Lovelace"}).expect(200)
     assert answer.json["name"] == "Ada Lovelace"
     assert answer.json["email"] == shop.get("users", f"/users/{user}")["email"]
 
 
-def test_a_user_may_change_the_case_of_their_own_e_mail(shop: Shop) -> None:
+def test_a_user_may_change_the_case_of_their_own_e_mail(shop: EagerShop) -> None:
     user = shop.add_user(email="ada@shop.example")
     answer = shop.call("users", "PATCH", f"/users/{user}", {"email": "Ada@Shop.example"}).expect(200)
     assert answer.json["email"] == "Ada@Shop.example"
 
 
-def test_the_e_mail_of_a_removed_user_is_free_again(shop: Shop) -> None:
+def test_the_e_mail_of_a_removed_user_is_free_again(shop: EagerShop) -> None:
     shop.remove_user(shop.add_user(email="ada@shop.example")).expect(200)
     shop.add_user(email="ada@shop.example")
 
 
-def test_names_in_any_script_are_kept_as_they_are(shop: Shop) -> None:
+def test_names_in_any_script_are_kept_as_they_are(shop: EagerShop) -> None:
     for name in ("Zoë", "李小龍", "O'Brien; DROP TABLE users", "🫖", "علي"):
         user = shop.call("users", "POST", "/users", {"name": name, "email": f"u{hash(name)}@shop.example"}).expect(201)
         assert shop.get("users", f"/users/{user.json['id']}")["name"] == name
@@ -97,7 +97,7 @@ def test_names_in_any_script_are_kept_as_they_are(shop: Shop) -> None:
 # ---- products
 
 
-def test_a_new_product_is_answered_with_201_and_its_location(shop: Shop) -> None:
+def test_a_new_product_is_answered_with_201_and_its_location(shop: EagerShop) -> None:
     body = {"name": "teapot", "price": 1999, "stock": 5, "capacity": 8}
     answer = shop.call("products", "POST", "/products", body).expect(201)
     product = answer.json
@@ -106,12 +106,12 @@ def test_a_new_product_is_answered_with_201_and_its_location(shop: Shop) -> None
     assert product == {"id": 1, **body}
 
 
-def test_a_product_has_no_capacity_unless_it_is_said(shop: Shop) -> None:
+def test_a_product_has_no_capacity_unless_it_is_said(shop: EagerShop) -> None:
     body = {"name": "teapot", "price": 0, "stock": 0}
     assert shop.call("products", "POST", "/products", body).expect(201).json["capacity"] is None
 
 
-def test_a_product_is_changed_in_part(shop: Shop, teapot: int) -> None:
+def test_a_product_is_changed_in_part(shop: EagerShop, teapot: int) -> None:
     def change(**body: Any) -> dict[str, Any]:
         return shop.call("products", "PATCH", f"/products/{teapot}", body).expect(200).json
 
@@ -122,7 +122,7 @@ def test_a_product_is_changed_in_part(shop: Shop, teapot: int) -> None:
     assert (product["name"], product["price"], product["stock"]) == ("kettle", 5, 10)
 
 
-def test_stock_is_put_in_and_taken_out(shop: Shop, teapot: int) -> None:
+def test_stock_is_put_in_and_taken_out(shop: EagerShop, teapot: int) -> None:
     assert shop.adjust_stock(teapot, 5).expect(200).json["stock"] == 15
     assert shop.adjust_stock(teapot, -15).expect(200).json["stock"] == 0
     assert shop.adjust_stock(teapot, 0).expect(200).json["stock"] == 0
@@ -132,7 +132,7 @@ def test_stock_is_put_in_and_taken_out(shop: Shop, teapot: int) -> None:
 
 
 def test_a_placed_order_is_answered_with_201_its_location_and_its_transaction(
-    shop: Shop, user: int, teapot: int
+    shop: EagerShop, user: int, teapot: int
 ) -> None:
     kettle = shop.add_product("kettle", price=500)
     answer = shop.ask_to_place_order(user, {teapot: 2, kettle: 1}).expect(201)
@@ -154,14 +154,14 @@ def test_a_placed_order_is_answered_with_201_its_location_and_its_transaction(
     check_committed(answer, "place_order", ["users.hold_active_user", "products.take_stock"])
 
 
-def test_the_lines_of_an_order_keep_the_order_in_which_they_were_sent(shop: Shop, user: int, teapot: int) -> None:
+def test_the_lines_of_an_order_keep_the_order_in_which_they_were_sent(shop: EagerShop, user: int, teapot: int) -> None:
     kettle = shop.add_product("kettle")
     order = shop.place_order(user, {kettle: 1, teapot: 2})
     lines = shop.get("orders", f"/orders/{order}")["lines"]
     assert [line["product_id"] for line in lines] == [kettle, teapot]
 
 
-def test_orders_are_listed_by_user_and_by_status(shop: Shop, user: int, teapot: int) -> None:
+def test_orders_are_listed_by_user_and_by_status(shop: EagerShop, user: int, teapot: int) -> None:
     other = shop.add_user("Grace")
     first, second, third = (shop.place_order(u, {teapot: 1}) for u in (user, other, user))
     shop.fulfil(first).expect(200)
@@ -177,7 +177,7 @@ def test_orders_are_listed_by_user_and_by_status(shop: Shop, user: int, teapot: 
     assert listed("?user_id=4711") == []
 
 
-def test_a_fulfilled_order_is_answered_with_200(shop: Shop, user: int, teapot: int) -> None:
+def test_a_fulfilled_order_is_answered_with_200(shop: EagerShop, user: int, teapot: int) -> None:
     order = shop.place_order(user, {teapot: 2})
     answer = shop.fulfil(order).expect(200)
     assert answer.json["status"] == "fulfilled"
@@ -185,7 +185,7 @@ def test_a_fulfilled_order_is_answered_with_200(shop: Shop, user: int, teapot: i
 
 
 def test_a_cancelled_order_is_answered_with_200_the_order_and_its_transaction(
-    shop: Shop, user: int, teapot: int
+    shop: EagerShop, user: int, teapot: int
 ) -> None:
     order = shop.place_order(user, {teapot: 2})
     answer = shop.cancel(order).expect(200)
@@ -195,7 +195,7 @@ def test_a_cancelled_order_is_answered_with_200_the_order_and_its_transaction(
     check_committed(answer, "cancel_order", ["products.restock"])
 
 
-def test_a_removed_user_is_answered_with_200_and_the_transaction_alone(shop: Shop, user: int) -> None:
+def test_a_removed_user_is_answered_with_200_and_the_transaction_alone(shop: EagerShop, user: int) -> None:
     answer = shop.remove_user(user).expect(200)
     assert set(answer.json) == {"transaction"}
     check_committed(answer, "remove_user", ["orders.cancel_user_orders", "products.restock"])
@@ -228,7 +228,7 @@ def check_committed(answer: Answer, kind: str, branches: list[str]) -> None:
 # ---- transactions
 
 
-def test_each_service_shows_the_transactions_that_it_coordinates(shop: Shop, user: int, teapot: int) -> None:
+def test_each_service_shows_the_transactions_that_it_coordinates(shop: EagerShop, user: int, teapot: int) -> None:
     placed = shop.ask_to_place_order(user, {teapot: 1}).expect(201).json["transaction"]
     removed = shop.remove_user(user).expect(200).json["transaction"]
     assert shop.get("orders", "/transactions") == [placed]
@@ -238,7 +238,7 @@ def test_each_service_shows_the_transactions_that_it_coordinates(shop: Shop, use
     shop.call("users", "GET", placed["url"]).problem(404, "not-found")
 
 
-def test_transactions_are_listed_newest_first_and_by_state(shop: Shop, user: int, teapot: int) -> None:
+def test_transactions_are_listed_newest_first_and_by_state(shop: EagerShop, user: int, teapot: int) -> None:
     first = shop.ask_to_place_order(user, {teapot: 1}).expect(201).json["transaction"]["id"]
     refused = shop.ask_to_place_order(user, {teapot: 1000}).expect(409).json["transaction"]["id"]
     last = shop.ask_to_place_order(user, {teapot: 1}).expect(201).json["transaction"]["id"]
@@ -253,7 +253,7 @@ def test_transactions_are_listed_newest_first_and_by_state(shop: Shop, user: int
     assert listed("?state=quarantined") == []
 
 
-def test_an_undecided_transaction_shows_how_far_its_branches_are(shop: Shop, user: int, teapot: int) -> None:
+def test_an_undecided_transaction_shows_how_far_its_branches_are(shop: EagerShop, user: int, teapot: int) -> None:
     record = shop.begin("orders", "place_order", user_id=user, lines=[{"product_id": teapot, "quantity": 1}])
     shop.prepare(shop.gids(record)[0], shop.handed_on(record))
     answer = shop.call("orders", "GET", f"/transactions/{record.id}").expect(200)
@@ -265,7 +265,7 @@ def test_an_undecided_transaction_shows_how_far_its_branches_are(shop: Shop, use
     shop.recover()
 
 
-def test_an_aborted_transaction_shows_who_said_no_and_why(shop: Shop, user: int, teapot: int) -> None:
+def test_an_aborted_transaction_shows_who_said_no_and_why(shop: EagerShop, user: int, teapot: int) -> None:
     id = shop.ask_to_place_order(user, {teapot: 11}).expect(409).json["transaction"]["id"]
     transaction = shop.transaction("orders", id)
     assert (transaction["state"], transaction["decision"], transaction["settled"]) == ("aborted", "aborted", True)
@@ -280,7 +280,7 @@ def test_an_aborted_transaction_shows_who_said_no_and_why(shop: Shop, user: int,
 # ---- how long to wait
 
 
-def test_a_client_who_prefers_not_to_wait_gets_202_and_where_to_look(shop: Shop, user: int, teapot: int) -> None:
+def test_a_client_who_prefers_not_to_wait_gets_202_and_where_to_look(shop: EagerShop, user: int, teapot: int) -> None:
     order = shop.place_order(user, {teapot: 1})
     for answer in (
         shop.ask_to_place_order(user, {teapot: 1}, Prefer="respond-async"),
@@ -308,18 +308,18 @@ def test_a_client_who_prefers_not_to_wait_gets_202_and_where_to_look(shop: Shop,
         ("handling=lenient, wait=1", "wait=1"),
     ],
 )
-def test_the_answer_says_which_preference_was_applied(shop: Shop, user: int, prefer: str, applied: str) -> None:
+def test_the_answer_says_which_preference_was_applied(shop: EagerShop, user: int, prefer: str, applied: str) -> None:
     answer = shop.remove_user(user, Prefer=prefer).expect(200)
     assert answer.headers["Preference-Applied"] == applied
 
 
-def test_a_preference_that_nobody_knows_is_ignored(shop: Shop, user: int) -> None:
+def test_a_preference_that_nobody_knows_is_ignored(shop: EagerShop, user: int) -> None:
     answer = shop.remove_user(user, Prefer="return=minimal").expect(200)
     assert "Preference-Applied" not in answer.headers
 
 
 def test_what_is_not_decided_within_the_wait_is_answered_with_202_and_decided_later(
-    shop: Shop, user: int, teapot: int
+    shop: EagerShop, user: int, teapot: int
 ) -> None:
     order = shop.place_order(user, {teapot: 4})
     with shop.post.loses():
@@ -335,7 +335,7 @@ def test_what_is_not_decided_within_the_wait_is_answered_with_202_and_decided_la
 
 
 def test_what_was_accepted_while_the_broker_was_away_is_finished_when_it_is_back(
-    shop: Shop, user: int, teapot: int
+    shop: EagerShop, user: int, teapot: int
 ) -> None:
     with shop.post.refuses():
         answer = shop.ask_to_place_order(user, {teapot: 4}, Prefer="respond-async").expect(202)
@@ -351,7 +351,7 @@ def test_what_was_accepted_while_the_broker_was_away_is_finished_when_it_is_back
     assert shop.stock_of(teapot) == 6
 
 
-def test_a_broker_that_is_away_does_not_use_up_attempts(shop: Shop, user: int, teapot: int) -> None:
+def test_a_broker_that_is_away_does_not_use_up_attempts(shop: EagerShop, user: int, teapot: int) -> None:
     with shop.post.refuses():
         id = shop.ask_to_place_order(user, {teapot: 1}, Prefer="respond-async").expect(202).json["transaction"]["id"]
         for _ in range(5):
@@ -365,7 +365,7 @@ def test_a_broker_that_is_away_does_not_use_up_attempts(shop: Shop, user: int, t
 # ---- pages
 
 
-def pages(shop: Shop, service: str, path: str) -> list[list[Any]]:
+def pages(shop: EagerShop, service: str, path: str) -> list[list[Any]]:
     """The ids of each page, following Link as it is."""
     found = []
     while path:
@@ -378,20 +378,20 @@ def pages(shop: Shop, service: str, path: str) -> list[list[Any]]:
     return found
 
 
-def test_lists_come_in_pages_each_with_a_link_to_the_next(shop: Shop) -> None:
+def test_lists_come_in_pages_each_with_a_link_to_the_next(shop: EagerShop) -> None:
     ids = [shop.add_user() for _ in range(5)]
     assert pages(shop, "users", "/users?limit=2") == [ids[:2], ids[2:4], ids[4:]]
     assert pages(shop, "users", "/users?limit=5") == [ids]
     assert pages(shop, "users", "/users") == [ids]
 
 
-def test_a_page_has_fifty_rows_unless_it_is_said(shop: Shop) -> None:
+def test_a_page_has_fifty_rows_unless_it_is_said(shop: EagerShop) -> None:
     shop.query("products", "INSERT INTO products (name, price, stock) SELECT 'p', 1, 0 FROM generate_series(1, 501)")
     assert [len(page) for page in pages(shop, "products", "/products")][:2] == [50, 50]
     assert [len(page) for page in pages(shop, "products", "/products?limit=500")] == [500, 1]
 
 
-def test_pages_stay_right_while_rows_are_added_and_removed(shop: Shop) -> None:
+def test_pages_stay_right_while_rows_are_added_and_removed(shop: EagerShop) -> None:
     ids = [shop.add_user() for _ in range(6)]
     first = shop.call("users", "GET", "/users?limit=2").expect(200)
     link = first.headers["Link"].partition(">")[0][1:]
@@ -402,7 +402,7 @@ def test_pages_stay_right_while_rows_are_added_and_removed(shop: Shop) -> None:
     assert pages(shop, "users", link) == [[ids[2], ids[4]], [ids[5], new]]
 
 
-def test_filters_go_along_from_page_to_page(shop: Shop, user: int, teapot: int) -> None:
+def test_filters_go_along_from_page_to_page(shop: EagerShop, user: int, teapot: int) -> None:
     other = shop.add_user("Grace")
     ours = []
     for _ in range(3):
@@ -411,7 +411,9 @@ def test_filters_go_along_from_page_to_page(shop: Shop, user: int, teapot: int) 
     assert pages(shop, "orders", f"/orders?user_id={user}&status=open&limit=1") == [[one] for one in ours]
 
 
-def test_transactions_are_paged_from_the_newest_on_while_new_ones_begin(shop: Shop, user: int, teapot: int) -> None:
+def test_transactions_are_paged_from_the_newest_on_while_new_ones_begin(
+    shop: EagerShop, user: int, teapot: int
+) -> None:
     def place() -> str:
         return shop.ask_to_place_order(user, {teapot: 1}).expect(201).json["transaction"]["id"]
 
@@ -427,7 +429,7 @@ def test_transactions_are_paged_from_the_newest_on_while_new_ones_begin(shop: Sh
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_process_that_answers_is_alive_and_ready(shop: Shop, service: str) -> None:
+def test_a_process_that_answers_is_alive_and_ready(shop: EagerShop, service: str) -> None:
     assert shop.get(service, "/livez") == {"status": "alive"}
     ready = shop.call(service, "GET", "/readyz").expect(200)
     assert ready.json == {

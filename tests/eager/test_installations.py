@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 import sqlalchemy as sa
 from eager_postgres import database_url, fresh_database
-from eager_shop import Shop, eager_celery, message
+from eager_shop import EagerShop, eager_celery, message
 from sqlalchemy.orm import Session
 
 from atomic_commit import AtomicCommit, Installation, TransactionRecord, WrongDatabase, journal
@@ -31,7 +31,7 @@ ELSEWHERE = str(uuid4())
 
 
 @pytest.fixture(autouse=True)
-def known_to_each_other(shop: Shop) -> None:
+def known_to_each_other(shop: EagerShop) -> None:
     """Every coordinator has seen its participants' databases, and no other ones."""
     for service in SERVICES:
         shop.query(service, "TRUNCATE participant_databases")
@@ -40,14 +40,14 @@ def known_to_each_other(shop: Shop) -> None:
             assert known.accepts(participant, shop.atomic(participant).identity.database())
 
 
-def look_again(shop: Shop, service: str) -> KnownDatabases:
+def look_again(shop: EagerShop, service: str) -> KnownDatabases:
     """What the process keeps in mind is old now."""
     known = shop.atomic(service).coordinator.databases
     known._read_at = float("-inf")
     return known
 
 
-def state_of(shop: Shop, removal: TransactionRecord) -> tuple[str, int]:
+def state_of(shop: EagerShop, removal: TransactionRecord) -> tuple[str, int]:
     now = shop.record("users", removal.id)
     return str(now.state), now.attempt
 
@@ -58,7 +58,7 @@ def state_of(shop: Shop, removal: TransactionRecord) -> tuple[str, int]:
 @pytest.mark.loud
 @pytest.mark.parametrize("place", [0, 1], ids=["the-first-branch", "the-last-branch"])
 def test_a_yes_from_another_database_is_worth_nothing(
-    shop: Shop, removal: TransactionRecord, user: int, caplog: pytest.LogCaptureFixture, place: int
+    shop: EagerShop, removal: TransactionRecord, user: int, caplog: pytest.LogCaptureFixture, place: int
 ) -> None:
     handed_on = shop.prepare_all(removal)
     foreign = str(shop.gids(removal)[place])
@@ -75,7 +75,7 @@ def test_a_yes_from_another_database_is_worth_nothing(
 
 
 def test_what_a_branch_returns_names_the_database_in_which_it_is_prepared(
-    shop: Shop, removal: TransactionRecord
+    shop: EagerShop, removal: TransactionRecord
 ) -> None:
     proofs = shop.prepare_all(removal)["prepared"]
     owners = {
@@ -85,7 +85,7 @@ def test_what_a_branch_returns_names_the_database_in_which_it_is_prepared(
     shop.recover()
 
 
-def test_the_database_that_is_seen_first_is_pinned_for_every_process(shop: Shop, user: int, order: int) -> None:
+def test_the_database_that_is_seen_first_is_pinned_for_every_process(shop: EagerShop, user: int, order: int) -> None:
     shop.remove_user(user)
     pinned = dict(shop.query("users", "SELECT service, database::text FROM participant_databases"))
     assert pinned == {name: shop.atomic(name).identity.database() for name in SERVICES}
@@ -94,7 +94,9 @@ def test_the_database_that_is_seen_first_is_pinned_for_every_process(shop: Shop,
 
 
 @pytest.mark.loud
-def test_only_a_person_lets_another_database_take_the_place_of_the_first(shop: Shop, user: int, order: int) -> None:
+def test_only_a_person_lets_another_database_take_the_place_of_the_first(
+    shop: EagerShop, user: int, order: int
+) -> None:
     known = KnownDatabases(shop.engines["users"])
     assert known.accepts("warehouse", ELSEWHERE)
     other = str(uuid4())
@@ -109,7 +111,7 @@ def test_only_a_person_lets_another_database_take_the_place_of_the_first(shop: S
 
 
 @pytest.mark.loud
-def test_a_branch_that_is_meant_for_another_database_is_not_run(shop: Shop, removal: TransactionRecord) -> None:
+def test_a_branch_that_is_meant_for_another_database_is_not_run(shop: EagerShop, removal: TransactionRecord) -> None:
     orders, _ = shop.gids(removal)
     branch = shop.celery.tasks[INSTALLATION.branch_task(orders.branch)]
     done = branch.apply(args=(message(removal),), kwargs={"gid": str(orders), "database": ELSEWHERE}, task_id="x")
@@ -122,7 +124,7 @@ def test_a_branch_that_is_meant_for_another_database_is_not_run(shop: Shop, remo
 @pytest.mark.loud
 @pytest.mark.parametrize("verb", ["commit", "rollback"])
 def test_an_outcome_that_is_meant_for_another_database_is_neither_done_nor_answered(
-    shop: Shop, removal: TransactionRecord, verb: str
+    shop: EagerShop, removal: TransactionRecord, verb: str
 ) -> None:
     orders, _ = shop.gids(removal)
     shop.prepare(orders, shop.handed_on(removal))
@@ -136,7 +138,7 @@ def test_an_outcome_that_is_meant_for_another_database_is_neither_done_nor_answe
 
 @pytest.mark.loud
 @pytest.mark.leaves("unsettled")
-def test_an_answer_from_another_database_settles_nothing(shop: Shop, removal: TransactionRecord) -> None:
+def test_an_answer_from_another_database_settles_nothing(shop: EagerShop, removal: TransactionRecord) -> None:
     handed_on = shop.prepare_all(removal)
     with shop.post.loses():
         shop.atomic("users").coordinator.decide(removal.id, 1, handed_on)
@@ -149,7 +151,7 @@ def test_an_answer_from_another_database_settles_nothing(shop: Shop, removal: Tr
     shop.recover()
 
 
-def test_messages_say_for_which_database_they_are_meant(shop: Shop, user: int, order: int) -> None:
+def test_messages_say_for_which_database_they_are_meant(shop: EagerShop, user: int, order: int) -> None:
     messages = shop.atomic("users").messages
     removal = shop.begin("users", "remove_user", user_id=user)
     (first, _) = removal.current_branches
@@ -159,7 +161,7 @@ def test_messages_say_for_which_database_they_are_meant(shop: Shop, user: int, o
     shop.recover()
 
 
-def test_a_repeated_outcome_is_a_task_of_its_own(shop: Shop, removal: TransactionRecord) -> None:
+def test_a_repeated_outcome_is_a_task_of_its_own(shop: EagerShop, removal: TransactionRecord) -> None:
     """Whatever is done to one, such as a revocation, is not done to the next."""
     told = replace(removal.current_branches[0], outcome="commit")  # type: ignore[arg-type]
     messages = shop.atomic("users").messages
@@ -174,7 +176,9 @@ def test_a_repeated_outcome_is_a_task_of_its_own(shop: Shop, removal: Transactio
 # ---- a process at somebody else's database
 
 
-def users_of(shop: Shop, installation: Installation, service: str = "users", database: str = "users") -> AtomicCommit:
+def users_of(
+    shop: EagerShop, installation: Installation, service: str = "users", database: str = "users"
+) -> AtomicCommit:
     """The users service, as another installation has it or at another service's database."""
     return AtomicCommit(
         service=service,
@@ -195,7 +199,7 @@ def users_of(shop: Shop, installation: Installation, service: str = "users", dat
     ids=["another-installation", "another-application", "another-service"],
 )
 def test_nothing_begins_at_somebody_elses_database(
-    shop: Shop, user: int, stranger: Callable[[Shop], AtomicCommit]
+    shop: EagerShop, user: int, stranger: Callable[[EagerShop], AtomicCommit]
 ) -> None:
     before = shop.everything()
     with pytest.raises(WrongDatabase, match="belongs to"):
@@ -203,7 +207,7 @@ def test_nothing_begins_at_somebody_elses_database(
     assert shop.everything() == before
 
 
-def test_a_branch_does_not_run_at_somebody_elses_database(shop: Shop, removal: TransactionRecord) -> None:
+def test_a_branch_does_not_run_at_somebody_elses_database(shop: EagerShop, removal: TransactionRecord) -> None:
     """Also where nobody has asked whose it is: the question is part of the branch's own local transaction."""
     orders, _ = shop.gids(removal)
     participant = shop.atomic("orders").participant
@@ -244,7 +248,7 @@ def test_an_api_at_somebody_elses_database_accepts_nothing_and_is_not_ready(
     ],
 )
 def test_a_process_does_not_start_at_somebody_elses_database(
-    shop: Shop,
+    shop: EagerShop,
     migrated: Postgres,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -314,12 +318,12 @@ def test_somebody_elses_database_is_not_even_migrated(
         engine.dispose()
 
 
-def test_databases_have_ids_of_their_own(shop: Shop) -> None:
+def test_databases_have_ids_of_their_own(shop: EagerShop) -> None:
     assert len({shop.atomic(service).identity.database() for service in SERVICES}) == len(SERVICES)
 
 
 def test_the_databases_are_shown_and_one_is_forgotten_by_a_person_alone(
-    shop: Shop,
+    shop: EagerShop,
     user: int,
     order: int,
     migrated: Postgres,
@@ -345,7 +349,7 @@ def test_the_databases_are_shown_and_one_is_forgotten_by_a_person_alone(
 
 
 def test_what_another_installation_has_prepared_is_listed_as_not_ours(
-    shop: Shop, migrated: Postgres, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shop: EagerShop, migrated: Postgres, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gid = f"shop.another:users.remove_user:{uuid4()}:1:orders.cancel_user_orders"
     with contextlib.closing(psycopg2.connect(database_url(migrated, "orders"))) as connection:

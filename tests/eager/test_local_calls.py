@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from eager_shop import Answer, Shop
+from eager_shop import Answer, EagerShop
 from eager_wire import Wire, wired
 
 from atomic_commit import Lost
@@ -27,7 +27,7 @@ class Write:
     method: str
     path: str
     body: dict[str, Any] | None
-    done: Callable[[Shop], int]
+    done: Callable[[EagerShop], int]
 
 
 #: name → the call, for the user, product and order that the shop has.
@@ -65,23 +65,23 @@ WRITES: dict[str, Callable[[int, int, int], Write]] = {
 }
 
 
-def _named(shop: Shop, name: str) -> int:
+def _named(shop: EagerShop, name: str) -> int:
     return len([row for row in shop.get("users", "/users") if row["name"] == name])
 
 
 @pytest.fixture(params=WRITES)
-def write(request: pytest.FixtureRequest, shop: Shop, user: int, teapot: int, order: int) -> Write:
+def write(request: pytest.FixtureRequest, shop: EagerShop, user: int, teapot: int, order: int) -> Write:
     return WRITES[request.param](user, teapot, order)
 
 
 @pytest.fixture
-def wire(shop: Shop, write: Write) -> Iterator[Wire]:
+def wire(shop: EagerShop, write: Write) -> Iterator[Wire]:
     """What the service that is asked to write reaches its database by."""
     with wired(shop, write.service) as wire:
         yield wire
 
 
-def ask(shop: Shop, write: Write, headers: dict[str, str] | None = None, body: Any = None) -> Answer:
+def ask(shop: EagerShop, write: Write, headers: dict[str, str] | None = None, body: Any = None) -> Answer:
     return shop.call(write.service, write.method, write.path, body or write.body, headers=headers)
 
 
@@ -91,14 +91,14 @@ def told(answer: Answer) -> tuple[int, str | None, Any]:
 
 
 @pytest.mark.leaves("unbalanced")  # who counts what was put in by the answers, counts a replay twice
-def test_a_key_sent_again_is_answered_the_same_and_nothing_is_done(shop: Shop, write: Write) -> None:
+def test_a_key_sent_again_is_answered_the_same_and_nothing_is_done(shop: EagerShop, write: Write) -> None:
     first = ask(shop, write, KEY)
     assert first.status in (200, 201)
     assert told(ask(shop, write, KEY)) == told(first)
     assert write.done(shop) == 1
 
 
-def test_a_key_is_one_route_s_and_one_request_s(shop: Shop, teapot: int) -> None:
+def test_a_key_is_one_route_s_and_one_request_s(shop: EagerShop, teapot: int) -> None:
     path = f"/products/{teapot}/stock"
     shop.call("products", "POST", path, {"delta": 1}, headers=KEY).expect(200)
     answer = shop.call("products", "POST", path, {"delta": 2}, headers=KEY)
@@ -113,12 +113,12 @@ def test_a_key_is_one_route_s_and_one_request_s(shop: Shop, teapot: int) -> None
     assert shop.stock_of(teapot) == 12
 
 
-def test_a_key_that_can_t_be_read_is_said_to_be_and_nothing_is_done(shop: Shop, write: Write) -> None:
+def test_a_key_that_can_t_be_read_is_said_to_be_and_nothing_is_done(shop: EagerShop, write: Write) -> None:
     ask(shop, write, {"Idempotency-Key": "two words, and no quotes"}).problem(400, "invalid-header")
     assert write.done(shop) == 0
 
 
-def test_a_refusal_is_not_kept(shop: Shop, teapot: int) -> None:
+def test_a_refusal_is_not_kept(shop: EagerShop, teapot: int) -> None:
     path = f"/products/{teapot}/stock"
     shop.call("products", "POST", path, {"delta": -11}, headers=KEY).problem(409, "refused")
     shop.call("products", "POST", path, {"delta": 1}).expect(200)
@@ -126,7 +126,7 @@ def test_a_refusal_is_not_kept(shop: Shop, teapot: int) -> None:
     assert shop.stock_of(teapot) == 0
 
 
-def test_an_e_mail_that_is_taken_leaves_no_key_behind(shop: Shop, user: int) -> None:
+def test_an_e_mail_that_is_taken_leaves_no_key_behind(shop: EagerShop, user: int) -> None:
     [email] = [row["email"] for row in shop.get("users", "/users")]
     taken = {"name": "Grace", "email": email}
     for _ in range(2):
@@ -138,7 +138,7 @@ def test_an_e_mail_that_is_taken_leaves_no_key_behind(shop: Shop, user: int) -> 
 @pytest.mark.parametrize("headers", [{}, KEY], ids=["without-a-key", "with-a-key"])
 @pytest.mark.parametrize("reached", [True, False], ids=["committed", "not-committed"])
 def test_what_may_be_done_is_never_said_not_to_be(
-    shop: Shop, write: Write, wire: Wire, headers: dict[str, str], reached: bool
+    shop: EagerShop, write: Write, wire: Wire, headers: dict[str, str], reached: bool
 ) -> None:
     """The connection is cut at COMMIT: before it, or after it and before its answer."""
     wire.cut_at("COMMIT", reached=reached)
@@ -154,7 +154,7 @@ def test_what_may_be_done_is_never_said_not_to_be(
 
 
 def test_one_whose_database_is_away_before_it_is_committed_has_changed_nothing(
-    shop: Shop, write: Write, wire: Wire
+    shop: EagerShop, write: Write, wire: Wire
 ) -> None:
     wire.cut_at("INSERT INTO local_calls", reached=True)
     ask(shop, write, KEY).problem(503, "unavailable")
@@ -162,7 +162,7 @@ def test_one_whose_database_is_away_before_it_is_committed_has_changed_nothing(
 
 
 @pytest.mark.leaves("unbalanced")
-def test_those_who_come_at_the_same_moment_with_one_key_do_it_once(shop: Shop, teapot: int) -> None:
+def test_those_who_come_at_the_same_moment_with_one_key_do_it_once(shop: EagerShop, teapot: int) -> None:
     path, all_there = f"/products/{teapot}/stock", threading.Barrier(8)
 
     def change(_: int) -> Answer:
@@ -175,7 +175,7 @@ def test_those_who_come_at_the_same_moment_with_one_key_do_it_once(shop: Shop, t
     assert shop.stock_of(teapot) == 11
 
 
-def test_one_that_comes_while_the_other_is_at_it_waits_and_then_says_so(shop: Shop, teapot: int) -> None:
+def test_one_that_comes_while_the_other_is_at_it_waits_and_then_says_so(shop: EagerShop, teapot: int) -> None:
     claim = (
         "INSERT INTO local_calls (caller, route, key, fingerprint)"
         " VALUES ('anonymous', 'POST /products/<int:product_id>/stock', 'one-change', 'another')"
@@ -190,7 +190,7 @@ def test_one_that_comes_while_the_other_is_at_it_waits_and_then_says_so(shop: Sh
 
 @pytest.mark.leaves("unbalanced")
 def test_a_replay_is_not_told_before_what_it_tells_is_known_to_stay(
-    shop: Shop, teapot: int, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, teapot: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its commit may have been cut short in its wait for a synchronous standby."""
     path = f"/products/{teapot}/stock"
@@ -205,7 +205,7 @@ def test_a_replay_is_not_told_before_what_it_tells_is_known_to_stay(
     assert told(shop.call("products", "POST", path, {"delta": 1}, headers=KEY)) == told(first)
 
 
-def test_every_unsafe_call_of_the_shop_honours_the_key(shop: Shop) -> None:
+def test_every_unsafe_call_of_the_shop_honours_the_key(shop: EagerShop) -> None:
     """Those that begin a transaction do so by the journal, all others by ``local_calls``."""
     unsafe = {
         f"{method} {rule.rule}"
@@ -227,7 +227,7 @@ def test_every_unsafe_call_of_the_shop_honours_the_key(shop: Shop) -> None:
 
 
 @pytest.mark.loud
-def test_a_claim_that_was_rolled_back_is_free(shop: Shop, teapot: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_that_was_rolled_back_is_free(shop: EagerShop, teapot: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> None:
         raise RuntimeError("nobody expects this")
 

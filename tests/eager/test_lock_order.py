@@ -17,7 +17,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 from eager_line import all_removed, prepare_together
-from eager_shop import Shop
+from eager_shop import EagerShop
 from sqlalchemy.orm import Session
 
 from atomic_commit import Limits
@@ -42,7 +42,7 @@ WAITERS = "SELECT count(*) FROM pg_stat_activity WHERE :pid = ANY (pg_blocking_p
 
 
 @pytest.fixture
-def values(shop: Shop, user: int) -> dict[str, Any]:
+def values(shop: EagerShop, user: int) -> dict[str, Any]:
     """Three products and three orders of one user, in both tables the last one first; what the branches take."""
     ids = [shop.add_product(name, stock=10) for name in ("teapot", "kettle", "vase")]
     placed = [shop.place_order(user, {product: 1}) for product in ids]
@@ -55,7 +55,7 @@ def values(shop: Shop, user: int) -> dict[str, Any]:
     }
 
 
-def lay_in_reverse(shop: Shop, table: str, column: str, ids: list[int]) -> None:
+def lay_in_reverse(shop: EagerShop, table: str, column: str, ids: list[int]) -> None:
     for id in reversed(ids[:-1]):  # a row that is updated moves behind all others
         shop.query(table, f"UPDATE {table} SET {column} = {column} WHERE id = :id", id=id)
     assert [id for (id,) in shop.query(table, f"SELECT id FROM {table} ORDER BY ctid")] == ids[::-1]
@@ -63,7 +63,7 @@ def lay_in_reverse(shop: Shop, table: str, column: str, ids: list[int]) -> None:
 
 @pytest.mark.parametrize("name", ["products.take_stock", "products.restock", "orders.cancel_user_orders"])
 def test_a_branch_locks_its_rows_in_primary_key_order_however_they_lie(
-    shop: Shop, values: dict[str, Any], engines_that_read_as_rows_lie: dict[str, sa.Engine], name: str
+    shop: EagerShop, values: dict[str, Any], engines_that_read_as_rows_lie: dict[str, sa.Engine], name: str
 ) -> None:
     """Somebody holds the second of three rows. The branch, which waits for it, has the first and not yet the third."""
     table, gid = service_of(name), Gid(INSTALLATION, "users.remove_user", uuid4(), 1, name)
@@ -89,7 +89,7 @@ SHARED = ["users.hold_active_user", "products.take_stock", "products.restock", "
 
 
 @pytest.fixture
-def members(shop: Shop) -> dict[str, dict[str, Any]]:
+def members(shop: EagerShop) -> dict[str, dict[str, Any]]:
     """Three transactions for any branch, each with one row for it to touch, the last row first; and the rows lie so."""
     ids = [shop.add_product(name, stock=10) for name in ("teapot", "kettle", "vase")]
     people = [shop.add_user(name) for name in ("Ada", "Grace", "Eve")]
@@ -110,7 +110,11 @@ def members(shop: Shop) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("name", SHARED)
 @pytest.mark.parametrize("together", [True, False], ids=["together", "one-by-one"])
 def test_a_branch_that_several_share_locks_the_rows_of_all_in_primary_key_order(
-    shop: Shop, members: dict[str, Any], engines_that_read_as_rows_lie: dict[str, sa.Engine], name: str, together: bool
+    shop: EagerShop,
+    members: dict[str, Any],
+    engines_that_read_as_rows_lie: dict[str, sa.Engine],
+    name: str,
+    together: bool,
 ) -> None:
     declared = BRANCHES[name] if together else replace(BRANCHES[name], batch=None)
     table, gid = service_of(name), Gid(INSTALLATION, "users.remove_user", uuid4(), 1, name)
@@ -132,7 +136,7 @@ def test_a_branch_that_several_share_locks_the_rows_of_all_in_primary_key_order(
     assert free == [(third,)], f"before it came to {second} it should have locked {first} alone"
 
 
-def test_it_does_so_again_where_it_has_to_find_out_who_says_no(shop: Shop, members: dict[str, Any]) -> None:
+def test_it_does_so_again_where_it_has_to_find_out_who_says_no(shop: EagerShop, members: dict[str, Any]) -> None:
     """One is refused, so all are undone and tried one by one. Somebody takes the second row in between."""
     refused = {str(uuid4()): {"lines": [{"product_id": 999, "quantity": 1}]}}
     declared, rounds = BRANCHES["products.take_stock"], []
@@ -162,7 +166,7 @@ def test_it_does_so_again_where_it_has_to_find_out_who_says_no(shop: Shop, membe
     assert free == [(third,)], f"before it came to {second} it should have locked {first} alone"
 
 
-def test_a_lock_that_is_not_to_be_had_is_waited_for_once(shop: Shop, members: dict[str, Any]) -> None:
+def test_a_lock_that_is_not_to_be_had_is_waited_for_once(shop: EagerShop, members: dict[str, Any]) -> None:
     declared, waits = BRANCHES["products.take_stock"], []
     [(taken,)] = shop.query("products", "SELECT min(id) FROM products")
 
@@ -184,7 +188,7 @@ def test_a_lock_that_is_not_to_be_had_is_waited_for_once(shop: Shop, members: di
 
 
 def test_a_decider_locks_the_rows_of_an_attempt_in_the_order_of_their_ids(
-    shop: Shop, members: dict[str, Any], engines_that_read_as_rows_lie: dict[str, sa.Engine]
+    shop: EagerShop, members: dict[str, Any], engines_that_read_as_rows_lie: dict[str, sa.Engine]
 ) -> None:
     begun = all_removed(shop, [values["user_id"] for values in members.values()])
     with shop.post.loses():
@@ -214,7 +218,7 @@ def test_a_decider_locks_the_rows_of_an_attempt_in_the_order_of_their_ids(
     shop.recover()
 
 
-def wait_for_waiter(shop: Shop, service: str, holder: sa.Connection, branch: threading.Thread) -> None:
+def wait_for_waiter(shop: EagerShop, service: str, holder: sa.Connection, branch: threading.Thread) -> None:
     pid = holder.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
     while not shop.query(service, WAITERS, pid=pid)[0][0]:
         assert branch.is_alive(), "the branch came through without the row"

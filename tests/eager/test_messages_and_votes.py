@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eager_shop import Shop, message
+from eager_shop import EagerShop, message
 from eager_steps import begin_next_attempt, coordinator, forge, give_up, state_of
 
 from atomic_commit import Refused, TransactionRecord
@@ -12,7 +12,7 @@ from atomic_commit.wire.hand_over import Answer
 
 
 def test_a_transaction_whose_every_message_was_lost_is_finished_by_recovery(
-    shop: Shop, removal: TransactionRecord, user: int, order: int
+    shop: EagerShop, removal: TransactionRecord, user: int, order: int
 ) -> None:
     shop.recover()
     assert shop.status_of_user(user) is None
@@ -20,7 +20,7 @@ def test_a_transaction_whose_every_message_was_lost_is_finished_by_recovery(
 
 
 def test_a_decision_whose_outcome_messages_were_lost_is_told_again(
-    shop: Shop, removal: TransactionRecord, teapot: int
+    shop: EagerShop, removal: TransactionRecord, teapot: int
 ) -> None:
     handed_on = shop.prepare_all(removal)
     with shop.post.loses():
@@ -32,7 +32,9 @@ def test_a_decision_whose_outcome_messages_were_lost_is_told_again(
     assert shop.stock_of(teapot) == 10
 
 
-def test_messages_that_come_twice_or_in_another_order_change_nothing(shop: Shop, removal: TransactionRecord) -> None:
+def test_messages_that_come_twice_or_in_another_order_change_nothing(
+    shop: EagerShop, removal: TransactionRecord
+) -> None:
     handed_on = shop.prepare_all(removal)
     coordinator(shop).decide(removal.id, 1, handed_on)
     everything = shop.everything()
@@ -45,7 +47,7 @@ def test_messages_that_come_twice_or_in_another_order_change_nothing(shop: Shop,
     assert shop.everything() == everything
 
 
-def test_an_answer_to_what_was_never_decided_settles_nothing(shop: Shop, removal: TransactionRecord) -> None:
+def test_an_answer_to_what_was_never_decided_settles_nothing(shop: EagerShop, removal: TransactionRecord) -> None:
     handed_on = shop.prepare_all(removal)
     for gid in shop.gids(removal):
         coordinator(shop).acknowledge(removal.id, 1, gid.branch, Answer.COMMITTED)
@@ -58,7 +60,7 @@ def test_an_answer_to_what_was_never_decided_settles_nothing(shop: Shop, removal
 
 
 def test_a_branch_that_prepared_and_then_failed_is_rolled_back_like_the_others(
-    shop: Shop, removal: TransactionRecord, order: int
+    shop: EagerShop, removal: TransactionRecord, order: int
 ) -> None:
     shop.prepare_all(removal)
     forge(shop, shop.gids(removal)[1], Refused("no_room", "It says."), "FAILURE")
@@ -69,7 +71,7 @@ def test_a_branch_that_prepared_and_then_failed_is_rolled_back_like_the_others(
 
 
 def test_it_is_rolled_back_also_where_nobody_hears_of_the_decision_at_first(
-    shop: Shop, removal: TransactionRecord, order: int
+    shop: EagerShop, removal: TransactionRecord, order: int
 ) -> None:
     shop.prepare_all(removal)
     forge(shop, shop.gids(removal)[1], Refused("no_room", "It says."), "FAILURE")
@@ -82,7 +84,7 @@ def test_it_is_rolled_back_also_where_nobody_hears_of_the_decision_at_first(
 
 
 def test_a_failure_that_turns_into_a_success_after_the_decision_changes_nothing(
-    shop: Shop, removal: TransactionRecord, user: int, order: int
+    shop: EagerShop, removal: TransactionRecord, user: int, order: int
 ) -> None:
     products = shop.gids(removal)[1]
     handed_on = shop.prepare_all(removal)
@@ -97,7 +99,7 @@ def test_a_failure_that_turns_into_a_success_after_the_decision_changes_nothing(
 
 
 def test_a_success_without_the_proof_is_silence_and_commits_nothing(
-    shop: Shop, removal: TransactionRecord, user: int
+    shop: EagerShop, removal: TransactionRecord, user: int
 ) -> None:
     database = shop.database_of(shop.gids(removal)[0])
     for result in ("ok", None, {}, {"prepared": {}}, {"prepared": {str(removal.id): database}}):
@@ -110,7 +112,7 @@ def test_a_success_without_the_proof_is_silence_and_commits_nothing(
     assert state_of(shop, removal) == ("committed", 2)
 
 
-def test_the_proof_of_an_earlier_attempt_is_no_proof(shop: Shop, removal: TransactionRecord) -> None:
+def test_the_proof_of_an_earlier_attempt_is_no_proof(shop: EagerShop, removal: TransactionRecord) -> None:
     handed_on = shop.prepare_all(removal)
     give_up(shop, removal)
     begin_next_attempt(shop)
@@ -123,7 +125,7 @@ def test_the_proof_of_an_earlier_attempt_is_no_proof(shop: Shop, removal: Transa
 
 
 def test_a_chain_that_ended_before_its_last_link_is_decided_by_its_results(
-    shop: Shop, removal: TransactionRecord, user: int
+    shop: EagerShop, removal: TransactionRecord, user: int
 ) -> None:
     shop.prepare_all(removal)
     shop.time_passes(2)
@@ -133,7 +135,7 @@ def test_a_chain_that_ended_before_its_last_link_is_decided_by_its_results(
 
 
 def test_a_result_that_is_not_stored_yet_is_not_needed_where_it_was_handed_on(
-    shop: Shop, removal: TransactionRecord
+    shop: EagerShop, removal: TransactionRecord
 ) -> None:
     handed_on = shop.prepare_all(removal)
     for gid in shop.gids(removal):
@@ -142,7 +144,7 @@ def test_a_result_that_is_not_stored_yet_is_not_needed_where_it_was_handed_on(
     assert state_of(shop, removal) == ("committed", 1)
 
 
-def test_a_revoked_task_is_a_final_no(shop: Shop, removal: TransactionRecord, user: int) -> None:
+def test_a_revoked_task_is_a_final_no(shop: EagerShop, removal: TransactionRecord, user: int) -> None:
     orders, products = shop.gids(removal)
     shop.prepare(orders, shop.handed_on(removal))
     shop.celery.backend.mark_as_revoked(str(products), "terminated")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from eager_shop import Shop
+from eager_shop import EagerShop
 
 from atomic_commit import TransactionRecord
 from atomic_commit.coordinator import wait
@@ -28,7 +28,7 @@ def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def waiting(shop: Shop, removal: TransactionRecord, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Thread]:
+def waiting(shop: EagerShop, removal: TransactionRecord, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Thread]:
     """A client that waits for the removal, listens, has looked in vain, and does not look again before it is told."""
     came, rests, wake, wait = threading.Event(), threading.Event(), Notices.wake, Notices.wait
 
@@ -53,7 +53,7 @@ def waiting(shop: Shop, removal: TransactionRecord, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.usefixtures("seldom")
 def test_a_client_is_told_when_the_last_participant_has_answered(
-    shop: Shop, removal: TransactionRecord, waiting: threading.Thread
+    shop: EagerShop, removal: TransactionRecord, waiting: threading.Thread
 ) -> None:
     shop.atomic("users").coordinator.decide(removal.id, 1, shop.prepare_all(removal))
     waiting.join(SOON)
@@ -61,7 +61,9 @@ def test_a_client_is_told_when_the_last_participant_has_answered(
 
 
 @pytest.mark.usefixtures("seldom")
-def test_a_client_is_told_when_it_is_aborted(shop: Shop, removal: TransactionRecord, waiting: threading.Thread) -> None:
+def test_a_client_is_told_when_it_is_aborted(
+    shop: EagerShop, removal: TransactionRecord, waiting: threading.Thread
+) -> None:
     shop.abort("users", removal)
     waiting.join(SOON)
     assert not waiting.is_alive()
@@ -70,7 +72,7 @@ def test_a_client_is_told_when_it_is_aborted(shop: Shop, removal: TransactionRec
 
 @pytest.mark.loud
 def test_whoever_is_no_more_told_looks_by_itself_and_listens_again(
-    shop: Shop, removal: TransactionRecord, waiting: threading.Thread
+    shop: EagerShop, removal: TransactionRecord, waiting: threading.Thread
 ) -> None:
     [(before,)] = shop.query("users", LISTENERS)
     shop.query_outside("users", f"SELECT pg_terminate_backend({before})")
@@ -85,7 +87,7 @@ def test_whoever_is_no_more_told_looks_by_itself_and_listens_again(
 
 @pytest.mark.loud
 def test_where_nobody_can_listen_everybody_looks(
-    shop: Shop, removal: TransactionRecord, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, removal: TransactionRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Notices, "listen", lambda self: False)
     shop.abort("users", removal)
@@ -105,7 +107,7 @@ HELD_BACK = (
 )
 
 
-def wait_until(shop: Shop, question: str, wanted: Callable[[list[tuple[Any, ...]]], bool], within: float) -> None:
+def wait_until(shop: EagerShop, question: str, wanted: Callable[[list[tuple[Any, ...]]], bool], within: float) -> None:
     end = time.monotonic() + within
     while not wanted(seen := shop.query("users", question)):
         assert time.monotonic() < end, f"{question}: {seen}"
@@ -113,7 +115,7 @@ def wait_until(shop: Shop, question: str, wanted: Callable[[list[tuple[Any, ...]
 
 
 def test_an_api_for_which_nobody_waits_listens_to_nothing_and_holds_no_snapshot(
-    shop: Shop, removal: TransactionRecord
+    shop: EagerShop, removal: TransactionRecord
 ) -> None:
     assert shop.atomic("users").wait(removal.id, 0.2) is not None
     shop.query("users", FLOOD)
@@ -125,7 +127,7 @@ def test_an_api_for_which_nobody_waits_listens_to_nothing_and_holds_no_snapshot(
 
 
 def test_who_waits_again_after_a_long_quiet_time_is_told_again(
-    shop: Shop, removal: TransactionRecord, request: pytest.FixtureRequest
+    shop: EagerShop, removal: TransactionRecord, request: pytest.FixtureRequest
 ) -> None:
     assert shop.atomic("users").wait(removal.id, 0.2) is not None
     wait_until(shop, LISTENERS, lambda listeners: not listeners, within=SOON)
@@ -138,7 +140,7 @@ def test_who_waits_again_after_a_long_quiet_time_is_told_again(
 
 
 def test_a_listener_that_is_frozen_is_ended_by_the_server(
-    shop: Shop, removal: TransactionRecord, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, removal: TransactionRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that is stopped reads nothing, and can do nothing about it."""
     monkeypatch.setattr(notices, "_READS_WITHIN", 1000)

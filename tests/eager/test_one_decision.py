@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from uuid import UUID, uuid4
 
 import pytest
-from eager_shop import LIMITS, Shop
+from eager_shop import LIMITS, EagerShop
 from eager_steps import begin_next_attempt, coordinator, give_up, state_of
 from sqlalchemy.orm import Session
 
@@ -21,7 +21,7 @@ from tests.installation import INSTALLATION
 
 
 def test_a_coordinator_that_comes_after_recovery_has_given_up_commits_nothing(
-    shop: Shop, removal: TransactionRecord, user: int, order: int
+    shop: EagerShop, removal: TransactionRecord, user: int, order: int
 ) -> None:
     handed_on = shop.prepare_all(removal)
     slow = shop.record("users", removal.id)
@@ -37,7 +37,7 @@ def test_a_coordinator_that_comes_after_recovery_has_given_up_commits_nothing(
 
 
 def test_recovery_that_comes_after_the_coordinator_has_committed_aborts_nothing(
-    shop: Shop, removal: TransactionRecord, user: int
+    shop: EagerShop, removal: TransactionRecord, user: int
 ) -> None:
     handed_on = shop.prepare_all(removal)
     stale = shop.record("users", removal.id)
@@ -50,7 +50,7 @@ def test_recovery_that_comes_after_the_coordinator_has_committed_aborts_nothing(
 
 
 def test_a_coordinator_that_comes_after_an_abort_commits_nothing(
-    shop: Shop, removal: TransactionRecord, user: int, order: int
+    shop: EagerShop, removal: TransactionRecord, user: int, order: int
 ) -> None:
     handed_on = shop.prepare_all(removal)
     with shop.post.loses():
@@ -63,7 +63,7 @@ def test_a_coordinator_that_comes_after_an_abort_commits_nothing(
 
 @pytest.mark.parametrize("round", range(4))
 def test_of_two_who_decide_at_the_same_moment_one_wins_everywhere(
-    shop: Shop, removal: TransactionRecord, user: int, order: int, teapot: int, round: int
+    shop: EagerShop, removal: TransactionRecord, user: int, order: int, teapot: int, round: int
 ) -> None:
     handed_on = shop.prepare_all(removal)
     record = shop.record("users", removal.id)
@@ -90,14 +90,14 @@ def test_of_two_who_decide_at_the_same_moment_one_wins_everywhere(
     assert seen == expected[state_of(shop, removal)[0]], shop.tell()
 
 
-def test_a_yes_from_every_branch_commits_after_the_deadline_too(shop: Shop, removal: TransactionRecord) -> None:
+def test_a_yes_from_every_branch_commits_after_the_deadline_too(shop: EagerShop, removal: TransactionRecord) -> None:
     handed_on = shop.prepare_all(removal)
     shop.deadline_passes()
     coordinator(shop).decide(removal.id, 1, handed_on)
     assert state_of(shop, removal) == ("committed", 1)
 
 
-def test_silence_after_the_deadline_aborts(shop: Shop, removal: TransactionRecord, user: int, order: int) -> None:
+def test_silence_after_the_deadline_aborts(shop: EagerShop, removal: TransactionRecord, user: int, order: int) -> None:
     shop.prepare(shop.gids(removal)[0], shop.handed_on(removal))
     shop.deadline_passes()
     shop.recover()
@@ -108,7 +108,7 @@ def test_silence_after_the_deadline_aborts(shop: Shop, removal: TransactionRecor
 
 
 def test_silence_while_nobody_was_there_to_listen_is_not_held_against_the_branches(
-    shop: Shop, removal: TransactionRecord
+    shop: EagerShop, removal: TransactionRecord
 ) -> None:
     orders, products = shop.gids(removal)
     handed_on = shop.prepare(orders, shop.handed_on(removal))
@@ -121,7 +121,7 @@ def test_silence_while_nobody_was_there_to_listen_is_not_held_against_the_branch
     assert state_of(shop, removal) == ("committed", 1)
 
 
-def test_patience_grows_with_every_silent_attempt(shop: Shop, removal: TransactionRecord) -> None:
+def test_patience_grows_with_every_silent_attempt(shop: EagerShop, removal: TransactionRecord) -> None:
     granted = []
     with shop.post.loses():
         for attempt in range(1, 4):
@@ -145,7 +145,7 @@ def test_patience_grows_with_every_silent_attempt(shop: Shop, removal: Transacti
 
 
 def test_outcome_messages_of_the_first_attempt_do_not_touch_the_second(
-    shop: Shop, removal: TransactionRecord, order: int
+    shop: EagerShop, removal: TransactionRecord, order: int
 ) -> None:
     first = shop.gids(removal)
     shop.prepare_all(removal)
@@ -166,7 +166,7 @@ def test_outcome_messages_of_the_first_attempt_do_not_touch_the_second(
 
 
 def test_a_new_attempt_waits_until_the_old_one_is_settled_and_its_locks_are_gone(
-    shop: Shop, removal: TransactionRecord
+    shop: EagerShop, removal: TransactionRecord
 ) -> None:
     shop.prepare(shop.gids(removal)[0], shop.handed_on(removal))
     with shop.post.loses():
@@ -184,7 +184,7 @@ def test_a_new_attempt_waits_until_the_old_one_is_settled_and_its_locks_are_gone
 
 
 def test_the_right_to_publish_a_new_attempt_cannot_be_claimed_while_an_old_branch_owes_its_answer(
-    shop: Shop, removal: TransactionRecord
+    shop: EagerShop, removal: TransactionRecord
 ) -> None:
     """Whoever has read that nothing is owed may have read too early: the claim itself looks again."""
     shop.prepare_all(removal)
@@ -210,7 +210,7 @@ def test_the_right_to_publish_a_new_attempt_cannot_be_claimed_while_an_old_branc
 
 
 @contextmanager
-def orders_that_nobody_can_insert(shop: Shop) -> Iterator[None]:
+def orders_that_nobody_can_insert(shop: EagerShop) -> Iterator[None]:
     """Something is wrong with the orders service that may pass: the disk beneath its table."""
     shop.query(
         "orders",
@@ -224,7 +224,7 @@ def orders_that_nobody_can_insert(shop: Shop) -> Iterator[None]:
         shop.query("orders", "DROP FUNCTION closed CASCADE")
 
 
-def test_a_local_change_that_keeps_failing_aborts_after_its_attempts(shop: Shop, user: int, teapot: int) -> None:
+def test_a_local_change_that_keeps_failing_aborts_after_its_attempts(shop: EagerShop, user: int, teapot: int) -> None:
     with orders_that_nobody_can_insert(shop):
         answer = shop.ask_to_place_order(user, {teapot: 1}, Idempotency_Key="k", Prefer="respond-async").expect(202)
         id = answer.json["transaction"]["id"]
@@ -238,14 +238,14 @@ def test_a_local_change_that_keeps_failing_aborts_after_its_attempts(shop: Shop,
     shop.ask_to_place_order(user, {teapot: 1}, Idempotency_Key="k").expect(201)
 
 
-def test_a_local_change_that_fails_once_is_tried_again_and_commits(shop: Shop, user: int, teapot: int) -> None:
+def test_a_local_change_that_fails_once_is_tried_again_and_commits(shop: EagerShop, user: int, teapot: int) -> None:
     with orders_that_nobody_can_insert(shop):
         shop.ask_to_place_order(user, {teapot: 1}, Prefer="respond-async").expect(202)
     shop.recover()
     assert (list(shop.orders_of(user).values()), shop.stock_of(teapot)) == (["open"], 9)
 
 
-def test_a_local_change_that_meets_a_lock_is_tried_again_and_commits(shop: Shop, user: int, teapot: int) -> None:
+def test_a_local_change_that_meets_a_lock_is_tried_again_and_commits(shop: EagerShop, user: int, teapot: int) -> None:
     with shop.locked("orders", "LOCK TABLE orders IN ACCESS EXCLUSIVE MODE"):
         id = shop.ask_to_place_order(user, {teapot: 1}, Prefer="respond-async").expect(202).json["transaction"]["id"]
         transaction = shop.transaction("orders", id)
@@ -255,7 +255,7 @@ def test_a_local_change_that_meets_a_lock_is_tried_again_and_commits(shop: Shop,
     assert (list(shop.orders_of(user).values()), shop.stock_of(teapot)) == (["open"], 9)
 
 
-def test_a_record_says_what_it_is(shop: Shop, removal: TransactionRecord) -> None:
+def test_a_record_says_what_it_is(shop: EagerShop, removal: TransactionRecord) -> None:
     assert removal.state is State.PREPARING
     assert isinstance(removal.id, UUID)
     assert [str(gid) for gid in shop.gids(removal)] == [
@@ -265,6 +265,6 @@ def test_a_record_says_what_it_is(shop: Shop, removal: TransactionRecord) -> Non
     shop.recover()
 
 
-def test_a_transaction_that_nobody_accepted_is_impossible(shop: Shop) -> None:
+def test_a_transaction_that_nobody_accepted_is_impossible(shop: EagerShop) -> None:
     with pytest.raises(Impossible):
         coordinator(shop).decide(uuid4(), 1)

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 from eager_postgres import database_url
-from eager_shop import Shop
+from eager_shop import EagerShop
 from werkzeug.serving import make_server
 
 from atomic_commit import TransactionRecord
@@ -39,7 +39,7 @@ Command = Callable[..., Said]
 
 @pytest.fixture
 def command(
-    shop: Shop, migrated: Postgres, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shop: EagerShop, migrated: Postgres, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Command:
     """``command("users", "transactions", …)``: as `python -m users_service transactions …`."""
 
@@ -57,12 +57,12 @@ def command(
 
 
 @pytest.fixture
-def undecided(shop: Shop, user: int) -> TransactionRecord:
+def undecided(shop: EagerShop, user: int) -> TransactionRecord:
     return shop.begin("users", "remove_user", user_id=user)
 
 
 @pytest.fixture
-def owed(shop: Shop) -> TransactionRecord:
+def owed(shop: EagerShop) -> TransactionRecord:
     """Decided, and the participants don't know."""
     removal = shop.begin("users", "remove_user", user_id=shop.add_user("Grace"))
     handed_on = shop.prepare_all(removal)
@@ -72,14 +72,14 @@ def owed(shop: Shop) -> TransactionRecord:
 
 
 @pytest.fixture
-def aside(shop: Shop) -> TransactionRecord:
+def aside(shop: EagerShop) -> TransactionRecord:
     removal = shop.begin("users", "remove_user", user_id=shop.add_user("Edsger"))
     shop.atomic("users").coordinator.quarantine(removal.id, "the branch\nis not there")
     return removal
 
 
 @pytest.fixture
-def settled(shop: Shop) -> str:
+def settled(shop: EagerShop) -> str:
     id: str = shop.remove_user(shop.add_user("Barbara")).expect(200).json["transaction"]["id"]
     return id
 
@@ -90,7 +90,7 @@ def settled(shop: Shop) -> str:
 @pytest.mark.loud
 @pytest.mark.leaves("undecided", "prepared")
 def test_what_is_not_settled_is_seen_at_a_glance_the_oldest_first(
-    shop: Shop,
+    shop: EagerShop,
     command: Command,
     settled: str,
     undecided: TransactionRecord,
@@ -124,7 +124,7 @@ def test_what_is_not_settled_is_seen_at_a_glance_the_oldest_first(
     ],
 )
 def test_the_listing_is_narrowed_by_its_options_and_read_by_programs(
-    shop: Shop,
+    shop: EagerShop,
     command: Command,
     settled: str,
     undecided: TransactionRecord,
@@ -149,7 +149,7 @@ def test_the_listing_is_narrowed_by_its_options_and_read_by_programs(
         assert len(each["owed"]) == (2 if names[each["id"]] == "owed" else 0)
 
 
-def test_a_quiet_service_says_so_in_one_line(shop: Shop, command: Command, settled: str) -> None:
+def test_a_quiet_service_says_so_in_one_line(shop: EagerShop, command: Command, settled: str) -> None:
     assert command("users", "transactions") == Said(0, "0 undecided, 0 owed, 0 quarantined\n", "")
     assert json.loads(command("users", "transactions", "--json").out) == []
 
@@ -170,7 +170,7 @@ def test_a_quiet_service_says_so_in_one_line(shop: Shop, command: Command, settl
     ],
 )
 def test_a_word_that_is_not_understood_is_told_and_nothing_is_done(
-    shop: Shop, command: Command, words: list[str]
+    shop: EagerShop, command: Command, words: list[str]
 ) -> None:
     said = command("users", *words)
     assert (said.code, said.out) == (2, "")
@@ -190,13 +190,13 @@ def test_a_database_that_is_away_is_told_in_one_line(
 
 
 @pytest.mark.parametrize("query", ["state=stuck", "settled=perhaps", "settled=", "quarantined=true", "settled=TRUE"])
-def test_a_filter_that_is_not_understood_is_refused_over_http_too(shop: Shop, query: str) -> None:
+def test_a_filter_that_is_not_understood_is_refused_over_http_too(shop: EagerShop, query: str) -> None:
     problem = shop.call("users", "GET", f"/transactions?{query}").problem(422, "validation")
     assert problem["errors"], problem
 
 
 def test_the_settled_and_the_unsettled_are_listed_over_http(
-    shop: Shop, settled: str, undecided: TransactionRecord
+    shop: EagerShop, settled: str, undecided: TransactionRecord
 ) -> None:
     def listed(query: str) -> list[str]:
         return [transaction["id"] for transaction in shop.get("users", f"/transactions?{query}")]
@@ -212,7 +212,9 @@ def test_the_settled_and_the_unsettled_are_listed_over_http(
 
 
 @pytest.mark.loud
-def test_a_released_transaction_is_settled_by_recovery(shop: Shop, command: Command, aside: TransactionRecord) -> None:
+def test_a_released_transaction_is_settled_by_recovery(
+    shop: EagerShop, command: Command, aside: TransactionRecord
+) -> None:
     said = command("users", "release", str(aside.id))
     assert said.code == 0
     assert str(aside.id) in said.out
@@ -223,7 +225,7 @@ def test_a_released_transaction_is_settled_by_recovery(shop: Shop, command: Comm
 
 @pytest.mark.loud
 def test_what_is_not_quarantined_is_not_released_and_the_line_says_what_it_is(
-    shop: Shop, command: Command, settled: str, aside: TransactionRecord
+    shop: EagerShop, command: Command, settled: str, aside: TransactionRecord
 ) -> None:
     before = shop.everything()
     for id, words in (
@@ -247,7 +249,7 @@ def test_what_is_not_quarantined_is_not_released_and_the_line_says_what_it_is(
 
 
 @pytest.fixture
-def users_over_http(shop: Shop) -> Iterator[str]:
+def users_over_http(shop: EagerShop) -> Iterator[str]:
     """The users service on a port of this machine."""
     server = make_server("127.0.0.1", 0, shop.apps["users"], threaded=True)
     thread = threading.Thread(target=server.serve_forever)
@@ -259,7 +261,7 @@ def users_over_http(shop: Shop) -> Iterator[str]:
 
 
 @pytest.fixture
-def foreign(shop: Shop) -> Iterator[str]:
+def foreign(shop: EagerShop) -> Iterator[str]:
     """Prepared in the orders database by somebody else, under a name that almost looks like ours."""
     name = f"{INSTALLATION}:users.remove_user:{uuid4()}:01:orders.cancel_user_orders"
     connection = shop.engines["orders"].raw_connection()
@@ -276,7 +278,7 @@ def foreign(shop: Shop) -> Iterator[str]:
 
 @pytest.mark.leaves("prepared", "unsettled")
 def test_what_stands_prepared_is_listed_with_what_its_coordinator_says(
-    shop: Shop, command: Command, owed: TransactionRecord, users_over_http: str, foreign: str
+    shop: EagerShop, command: Command, owed: TransactionRecord, users_over_http: str, foreign: str
 ) -> None:
     said = command("orders", "in-doubt", "--ask", users_over_http + "/")
     first, heads, row, empty, title, _, other = said.lines
@@ -293,7 +295,7 @@ def test_what_stands_prepared_is_listed_with_what_its_coordinator_says(
 @pytest.mark.leaves("prepared", "undecided")
 @pytest.mark.parametrize("case", ["undecided", "quarantined", "settled", "unknown", "away", "not a shop", "nobody"])
 def test_the_coordinator_of_a_branch_in_doubt(
-    shop: Shop, command: Command, undecided: TransactionRecord, users_over_http: str, case: str
+    shop: EagerShop, command: Command, undecided: TransactionRecord, users_over_http: str, case: str
 ) -> None:
     shop.prepare_all(undecided)
     url = [users_over_http]

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from eager_shop import Shop
+from eager_shop import EagerShop
 
 from atomic_commit import Conflict, TransactionRecord
 from atomic_commit.errors import MembersSaidNo
@@ -40,7 +40,7 @@ def gid(branch: str) -> str:
     return f"{INSTALLATION}:users.remove_user:{uuid4()}:1:{branch}"
 
 
-def run(shop: Shop, task: str, *args: Any, **kwargs: Any) -> Any:
+def run(shop: EagerShop, task: str, *args: Any, **kwargs: Any) -> Any:
     return shop.celery.tasks[f"{INSTALLATION}.{task}"].apply(args, kwargs).result
 
 
@@ -63,7 +63,7 @@ TASKS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_message_whose_fields_are_others_is_a_conflict(shop: Shop, task: str) -> None:
+def test_a_message_whose_fields_are_others_is_a_conflict(shop: EagerShop, task: str) -> None:
     args, kwargs = TASKS[task]
     before = shop.everything()
     for field in kwargs:
@@ -77,17 +77,17 @@ def test_a_message_whose_fields_are_others_is_a_conflict(shop: Shop, task: str) 
 
 @pytest.mark.parametrize("task", ["orders.cancel_user_orders", "users.decide"])
 @pytest.mark.parametrize("handed_on", UNREADABLE_HANDED_ON.values(), ids=UNREADABLE_HANDED_ON)
-def test_what_was_handed_on_by_another_release_is_a_conflict(shop: Shop, task: str, handed_on: Any) -> None:
+def test_what_was_handed_on_by_another_release_is_a_conflict(shop: EagerShop, task: str, handed_on: Any) -> None:
     is_a_conflict(run(shop, task, handed_on, **TASKS[task][1]))
 
 
 @pytest.mark.parametrize("answered", UNREADABLE_ANSWERS.values(), ids=UNREADABLE_ANSWERS)
-def test_what_was_answered_by_another_release_is_a_conflict(shop: Shop, answered: Any) -> None:
+def test_what_was_answered_by_another_release_is_a_conflict(shop: EagerShop, answered: Any) -> None:
     is_a_conflict(run(shop, "users.acknowledge", answered, **TASKS["users.acknowledge"][1]))
 
 
 def test_a_branch_that_cannot_read_its_message_is_no_failure_of_the_transaction(
-    shop: Shop, removal: TransactionRecord, user: int
+    shop: EagerShop, removal: TransactionRecord, user: int
 ) -> None:
     orders, _ = shop.gids(removal)
     task = shop.celery.tasks[f"{INSTALLATION}.orders.cancel_user_orders"]
@@ -99,7 +99,7 @@ def test_a_branch_that_cannot_read_its_message_is_no_failure_of_the_transaction(
     assert shop.status_of_user(user) is None
 
 
-def test_values_that_nobody_gave_are_a_conflict(shop: Shop, removal: TransactionRecord, user: int) -> None:
+def test_values_that_nobody_gave_are_a_conflict(shop: EagerShop, removal: TransactionRecord, user: int) -> None:
     """They may be called otherwise by the release that began it, or ran an earlier branch."""
     orders, _ = shop.gids(removal)
     handed_on = shop.handed_on(removal)
@@ -109,7 +109,9 @@ def test_values_that_nobody_gave_are_a_conflict(shop: Shop, removal: Transaction
     shop.recover()
 
 
-def test_a_decider_whose_last_result_is_another_releases_tries_again(shop: Shop, removal: TransactionRecord) -> None:
+def test_a_decider_whose_last_result_is_another_releases_tries_again(
+    shop: EagerShop, removal: TransactionRecord
+) -> None:
     shop.prepare_all(removal)
     last = shop.gids(removal)[-1]
     proof = dict(shop.celery.AsyncResult(str(last)).result)

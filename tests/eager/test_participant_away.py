@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from eager_shop import Shop
+from eager_shop import EagerShop
 
 from atomic_commit import TransactionRecord
 from atomic_commit.coordinator.recover import OWED_PAUSES, Sweeper
@@ -20,7 +20,7 @@ FEW = 20
 
 
 @pytest.fixture
-def owed(shop: Shop, removal: TransactionRecord) -> TransactionRecord:
+def owed(shop: EagerShop, removal: TransactionRecord) -> TransactionRecord:
     """A removal that is committed, and whose participants have not heard of it."""
     handed_on = shop.prepare_all(removal)
     with shop.post.loses():
@@ -28,7 +28,7 @@ def owed(shop: Shop, removal: TransactionRecord) -> TransactionRecord:
     return removal
 
 
-def away_for(shop: Shop, seconds: int) -> None:
+def away_for(shop: EagerShop, seconds: int) -> None:
     """As much time, as recovery sees it: second by second, as long as nothing is due."""
     with shop.post.loses():
         while seconds > 0:
@@ -43,7 +43,7 @@ def away_for(shop: Shop, seconds: int) -> None:
             seconds -= passes
 
 
-def test_a_participant_that_is_away_for_an_hour_finds_few_messages(shop: Shop, owed: TransactionRecord) -> None:
+def test_a_participant_that_is_away_for_an_hour_finds_few_messages(shop: EagerShop, owed: TransactionRecord) -> None:
     told = len(shop.post.lost)
     away_for(shop, AN_HOUR)
     repeats = shop.post.lost[told:]
@@ -57,7 +57,7 @@ def test_a_participant_that_is_away_for_an_hour_finds_few_messages(shop: Shop, o
     assert shop.record("users", owed.id).settled_at
 
 
-def test_an_attempt_that_was_given_up_is_told_as_seldom(shop: Shop, removal: TransactionRecord) -> None:
+def test_an_attempt_that_was_given_up_is_told_as_seldom(shop: EagerShop, removal: TransactionRecord) -> None:
     """Its transaction waits for the answer before it is tried again, and is undecided."""
     shop.prepare_all(removal)
     with shop.post.loses():
@@ -74,7 +74,7 @@ def test_an_attempt_that_was_given_up_is_told_as_seldom(shop: Shop, removal: Tra
     shop.recover()
 
 
-def test_who_is_back_is_told_at_once_whatever_was_lost_meanwhile(shop: Shop, owed: TransactionRecord) -> None:
+def test_who_is_back_is_told_at_once_whatever_was_lost_meanwhile(shop: EagerShop, owed: TransactionRecord) -> None:
     away_for(shop, AN_HOUR)
     assert shop.sweep() == 0
     shop.atomic("products").messages.announce(SERVICES)
@@ -83,7 +83,7 @@ def test_who_is_back_is_told_at_once_whatever_was_lost_meanwhile(shop: Shop, owe
 
 
 @pytest.fixture
-def announced(shop: Shop) -> Iterator[list[float]]:
+def announced(shop: EagerShop) -> Iterator[list[float]]:
     """When recovery of the users service has said that it is there."""
     said: list[float] = []
     sweeper = Sweeper(
@@ -95,7 +95,7 @@ def announced(shop: Shop) -> Iterator[list[float]]:
 
 
 def test_an_outcome_worker_says_that_it_is_there_when_it_starts_and_when_its_database_is_back(
-    shop: Shop, announced: list[float], monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, announced: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     end = time.monotonic() + 10
     while not announced:
@@ -117,7 +117,7 @@ def _away(_: Sweeper) -> list[object]:
     raise Lost("the database is away")
 
 
-def test_while_the_broker_is_away_looks_do_not_count(shop: Shop, owed: TransactionRecord) -> None:
+def test_while_the_broker_is_away_looks_do_not_count(shop: EagerShop, owed: TransactionRecord) -> None:
     """Or the first message that is lost after its return would be repeated an hour later."""
     looks = "SELECT looks FROM transactions"
     before = shop.query("users", looks)
@@ -132,7 +132,7 @@ def test_while_the_broker_is_away_looks_do_not_count(shop: Shop, owed: Transacti
 
 
 def test_those_that_were_claimed_beside_one_that_could_not_be_sent_are_due_again(
-    shop: Shop, owed: TransactionRecord, user: int
+    shop: EagerShop, owed: TransactionRecord, user: int
 ) -> None:
     grace = shop.add_user("Grace")
     other = shop.begin("users", "remove_user", user_id=grace)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import pytest
-from eager_shop import LIMITS, Shop
+from eager_shop import LIMITS, EagerShop
 from sqlalchemy.orm import Session
 
 from atomic_commit import TransactionRecord, journal
@@ -31,7 +31,7 @@ class Poisoned:
 class Scene:
     """A user with an order of four teapots, whose removal begins."""
 
-    shop: Shop
+    shop: EagerShop
     user: int
     teapot: int
     order: int
@@ -142,7 +142,7 @@ def committed_by_hand_after_the_abort(scene: Scene) -> Poisoned:
     return Poisoned(removal, repair, "aborted", scene.as_before, at_once=True)
 
 
-def write_branch_row(shop: Shop, service: str, removal: TransactionRecord, kind: str) -> None:
+def write_branch_row(shop: EagerShop, service: str, removal: TransactionRecord, kind: str) -> None:
     [gid] = [gid for gid in shop.gids(removal) if gid.branch.startswith(service)]
     shop.query(
         service,
@@ -164,16 +164,16 @@ POISONS = (
 
 
 @pytest.fixture(params=POISONS, ids=lambda poison: poison.__name__)
-def poisoned(request: pytest.FixtureRequest, shop: Shop, user: int, teapot: int) -> Poisoned:
+def poisoned(request: pytest.FixtureRequest, shop: EagerShop, user: int, teapot: int) -> Poisoned:
     made: Poisoned = request.param(Scene(shop, user, teapot, shop.place_order(user, {teapot: 4})))
     return made
 
 
-def is_quarantined(shop: Shop, removal: TransactionRecord) -> bool:
+def is_quarantined(shop: EagerShop, removal: TransactionRecord) -> bool:
     return shop.transaction("users", removal.id)["state"] == "quarantined"
 
 
-def sweep_until_quarantined(shop: Shop, removal: TransactionRecord) -> int:
+def sweep_until_quarantined(shop: EagerShop, removal: TransactionRecord) -> int:
     """How many sweeps it took."""
     for number in range(1, 4 * LIMITS.quarantine_after):
         shop.time_passes(8)
@@ -183,7 +183,7 @@ def sweep_until_quarantined(shop: Shop, removal: TransactionRecord) -> int:
     raise AssertionError(shop.tell())
 
 
-def release(shop: Shop, transaction: UUID) -> bool:
+def release(shop: EagerShop, transaction: UUID) -> bool:
     with Session(shop.engines["users"]) as session, session.begin():
         return journal.release(session, transaction)
 
@@ -198,7 +198,7 @@ def alarms(caplog: pytest.LogCaptureFixture, removal: TransactionRecord) -> list
 
 @pytest.mark.leaves("undecided", "prepared", "unbalanced")
 def test_a_poisoned_transaction_holds_nobody_up_and_is_put_aside_loudly(
-    shop: Shop, poisoned: Poisoned, caplog: pytest.LogCaptureFixture
+    shop: EagerShop, poisoned: Poisoned, caplog: pytest.LogCaptureFixture
 ) -> None:
     grace = shop.add_user("Grace")
     healthy = shop.begin("users", "remove_user", user_id=grace)
@@ -221,7 +221,7 @@ def test_a_poisoned_transaction_holds_nobody_up_and_is_put_aside_loudly(
     assert shop.sweep() == 0, "nobody touches it before it is released"
 
 
-def test_once_it_is_repaired_and_released_it_is_settled_as_it_was_decided(shop: Shop, poisoned: Poisoned) -> None:
+def test_once_it_is_repaired_and_released_it_is_settled_as_it_was_decided(shop: EagerShop, poisoned: Poisoned) -> None:
     sweep_until_quarantined(shop, poisoned.removal)
     decided = shop.transaction("users", poisoned.removal.id)["decision"]
     poisoned.repair()
@@ -238,7 +238,7 @@ def test_once_it_is_repaired_and_released_it_is_settled_as_it_was_decided(shop: 
 
 @pytest.mark.leaves("undecided", "prepared", "unbalanced")
 def test_released_without_a_repair_it_is_put_aside_again_and_as_loudly(
-    shop: Shop, poisoned: Poisoned, caplog: pytest.LogCaptureFixture
+    shop: EagerShop, poisoned: Poisoned, caplog: pytest.LogCaptureFixture
 ) -> None:
     sweep_until_quarantined(shop, poisoned.removal)
     before = shop.transaction("users", poisoned.removal.id)
@@ -249,7 +249,7 @@ def test_released_without_a_repair_it_is_put_aside_again_and_as_loudly(
     assert len(alarms(caplog, poisoned.removal)) == 2
 
 
-def test_the_silence_of_a_quarantine_is_held_against_nobody(shop: Shop, user: int, teapot: int) -> None:
+def test_the_silence_of_a_quarantine_is_held_against_nobody(shop: EagerShop, user: int, teapot: int) -> None:
     """Its deadline went by while it waited for a person; released it is tried, and not given up."""
     poisoned = an_unknown_kind(Scene(shop, user, teapot, shop.place_order(user, {teapot: 4})))
     sweep_until_quarantined(shop, poisoned.removal)
@@ -261,7 +261,7 @@ def test_the_silence_of_a_quarantine_is_held_against_nobody(shop: Shop, user: in
     assert shop.status_of_user(user) is None
 
 
-def test_what_is_not_quarantined_is_not_released(shop: Shop, user: int) -> None:
+def test_what_is_not_quarantined_is_not_released(shop: EagerShop, user: int) -> None:
     removal = shop.begin("users", "remove_user", user_id=user)
     before = shop.everything()
     assert not release(shop, removal.id)
@@ -272,7 +272,7 @@ def test_what_is_not_quarantined_is_not_released(shop: Shop, user: int) -> None:
     assert shop.transaction("users", removal.id)["settled"] is True
 
 
-def test_whatever_moves_it_on_lifts_the_quarantine(shop: Shop, user: int) -> None:
+def test_whatever_moves_it_on_lifts_the_quarantine(shop: EagerShop, user: int) -> None:
     """An older worker put aside a kind that a newer one knows, and the newer one gets the chain's last link."""
     removal = shop.begin("users", "remove_user", user_id=user)
     handed_on = shop.prepare_all(removal)

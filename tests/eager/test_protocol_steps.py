@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from eager_shop import Shop, message
+from eager_shop import EagerShop, message
 
 from atomic_commit import Fenced, Refused
 from orders_service.cancel_order import cancel_order
@@ -20,7 +20,7 @@ from users_service.remove_user import remove_user
 # ---- (prepared, visible)
 
 
-def test_removing_a_user_becomes_visible_only_after_the_decision(shop: Shop, user: int, teapot: int) -> None:
+def test_removing_a_user_becomes_visible_only_after_the_decision(shop: EagerShop, user: int, teapot: int) -> None:
     order = shop.place_order(user, {teapot: 4})
     coordinator = shop.atomic("users").coordinator
 
@@ -45,7 +45,7 @@ def test_removing_a_user_becomes_visible_only_after_the_decision(shop: Shop, use
     assert shop.record("users", record.id).settled_at
 
 
-def test_placing_an_order_becomes_visible_only_after_the_decision(shop: Shop, user: int, teapot: int) -> None:
+def test_placing_an_order_becomes_visible_only_after_the_decision(shop: EagerShop, user: int, teapot: int) -> None:
     coordinator = shop.atomic("orders").coordinator
 
     def seen() -> tuple[int, list[Any]]:
@@ -68,7 +68,7 @@ def test_placing_an_order_becomes_visible_only_after_the_decision(shop: Shop, us
     assert shop.record("orders", record.id).settled_at
 
 
-def test_an_aborted_cancellation_was_never_visible_but_for_its_mark(shop: Shop, user: int, teapot: int) -> None:
+def test_an_aborted_cancellation_was_never_visible_but_for_its_mark(shop: EagerShop, user: int, teapot: int) -> None:
     order = shop.place_order(user, {teapot: 4})
     coordinator = shop.atomic("orders").coordinator
 
@@ -102,7 +102,7 @@ class Scene:
     expected: Any
 
 
-def removal(shop: Shop, *, refused: bool) -> Scene:
+def removal(shop: EagerShop, *, refused: bool) -> Scene:
     user, teapot = shop.add_user(), shop.add_product("teapot", stock=10)
     vase = shop.add_product("vase", stock=5, capacity=5)
     both, one = shop.place_order(user, {teapot: 3, vase: 2}), shop.place_order(user, {teapot: 1})
@@ -118,7 +118,7 @@ def removal(shop: Shop, *, refused: bool) -> Scene:
     return Scene("users", "remove_user", {"user_id": user}, look, look() if refused else done)
 
 
-def placing(shop: Shop, *, refused: bool) -> Scene:
+def placing(shop: EagerShop, *, refused: bool) -> Scene:
     user, teapot, kettle = shop.add_user(), shop.add_product("teapot", stock=10), shop.add_product("kettle", stock=2)
     lines = [{"product_id": teapot, "quantity": 3}, {"product_id": kettle, "quantity": 3 if refused else 2}]
 
@@ -129,7 +129,7 @@ def placing(shop: Shop, *, refused: bool) -> Scene:
     return Scene("orders", "place_order", {"user_id": user, "lines": lines}, look, expected)
 
 
-def cancellation(shop: Shop, *, refused: bool) -> Scene:
+def cancellation(shop: EagerShop, *, refused: bool) -> Scene:
     user, vase = shop.add_user(), shop.add_product("vase", stock=5, capacity=5)
     order = shop.place_order(user, {vase: 3})
     if refused:
@@ -148,7 +148,7 @@ SCENES = {
 }
 
 
-def steps(shop: Shop, scene: Scene) -> Iterator[str]:
+def steps(shop: EagerShop, scene: Scene) -> Iterator[str]:
     """The whole protocol, one step at a time. Whoever stops asking for the next one has crashed."""
     coordinator = shop.atomic(scene.service).coordinator
     record = shop.begin(scene.service, scene.kind, **scene.arguments)
@@ -189,7 +189,7 @@ def crashes() -> Iterator[Any]:
 @pytest.mark.parametrize("results", ["results-kept", "results-lost"])
 @pytest.mark.parametrize(("build", "refused", "last"), list(crashes()))
 def test_a_crash_after_any_step_ends_whole_and_what_comes_late_changes_nothing(
-    shop: Shop, build: Callable[..., Scene], refused: bool, last: str, results: str
+    shop: EagerShop, build: Callable[..., Scene], refused: bool, last: str, results: str
 ) -> None:
     scene = build(shop, refused=refused)
     for step in steps(shop, scene):
@@ -229,7 +229,7 @@ def test_a_crash_after_any_step_ends_whole_and_what_comes_late_changes_nothing(
 
 @pytest.mark.parametrize(("build", "refused"), [(b, r) for b, _ in SCENES.values() for r in (False, True)])
 def test_what_crashes_again_and_again_ends_whole_all_the_same(
-    shop: Shop, build: Callable[..., Scene], refused: bool
+    shop: EagerShop, build: Callable[..., Scene], refused: bool
 ) -> None:
     """Every worker dies right after every message it takes, three times over: nothing sent ever arrives."""
     scene = build(shop, refused=refused)
@@ -248,7 +248,7 @@ def test_what_crashes_again_and_again_ends_whole_all_the_same(
 
 
 def test_while_a_removal_is_undecided_readers_see_the_old_state_and_others_go_on_buying(
-    shop: Shop, user: int, teapot: int
+    shop: EagerShop, user: int, teapot: int
 ) -> None:
     kettle = shop.add_product("kettle", stock=5)
     order = shop.place_order(user, {teapot: 4})
@@ -274,7 +274,7 @@ def test_while_a_removal_is_undecided_readers_see_the_old_state_and_others_go_on
     assert shop.stock_of(teapot) == 10
 
 
-def test_two_orders_of_one_user_do_not_wait_for_each_other(shop: Shop, user: int, teapot: int) -> None:
+def test_two_orders_of_one_user_do_not_wait_for_each_other(shop: EagerShop, user: int, teapot: int) -> None:
     kettle = shop.add_product("kettle")
     record = shop.begin("orders", "place_order", user_id=user, lines=[{"product_id": teapot, "quantity": 1}])
     handed_on = shop.prepare_all(record)
@@ -284,7 +284,7 @@ def test_two_orders_of_one_user_do_not_wait_for_each_other(shop: Shop, user: int
 
 
 def test_a_user_whose_order_is_being_placed_cannot_be_removed_before_it_is_decided(
-    shop: Shop, user: int, teapot: int
+    shop: EagerShop, user: int, teapot: int
 ) -> None:
     record = shop.begin("orders", "place_order", user_id=user, lines=[{"product_id": teapot, "quantity": 1}])
     handed_on = shop.prepare_all(record)
@@ -296,7 +296,7 @@ def test_a_user_whose_order_is_being_placed_cannot_be_removed_before_it_is_decid
 
 
 def test_an_order_that_a_removal_has_in_hand_cannot_be_cancelled_or_fulfilled_before_it_is_decided(
-    shop: Shop, user: int, teapot: int
+    shop: EagerShop, user: int, teapot: int
 ) -> None:
     order = shop.place_order(user, {teapot: 1})
     record = shop.begin("users", "remove_user", user_id=user)
@@ -309,7 +309,7 @@ def test_an_order_that_a_removal_has_in_hand_cannot_be_cancelled_or_fulfilled_be
 
 
 def test_a_removal_that_meets_an_order_being_cancelled_tries_again_and_commits(
-    shop: Shop, user: int, teapot: int
+    shop: EagerShop, user: int, teapot: int
 ) -> None:
     order, other = shop.place_order(user, {teapot: 2}), shop.place_order(user, {teapot: 3})
     cancelling = shop.begin("orders", "cancel_order", order_id=order)
@@ -328,7 +328,9 @@ def test_a_removal_that_meets_an_order_being_cancelled_tries_again_and_commits(
     assert shop.stock_of(teapot) == 10
 
 
-def test_a_removal_that_meets_a_cancellation_that_is_taken_back_cancels_that_order_too(shop: Shop, user: int) -> None:
+def test_a_removal_that_meets_a_cancellation_that_is_taken_back_cancels_that_order_too(
+    shop: EagerShop, user: int
+) -> None:
     vase = shop.add_product("vase", stock=5, capacity=5)
     order = shop.place_order(user, {vase: 2})
     cancelling = shop.begin("orders", "cancel_order", order_id=order)

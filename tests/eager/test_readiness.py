@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import sqlalchemy as sa
 from eager_postgres import database_url, running_postgres
-from eager_shop import Shop
+from eager_shop import EagerShop
 
 from atomic_commit import Installation, Limits
 from atomic_commit.postgres import clocks
@@ -47,7 +47,7 @@ def asked(url: str, *, options: str = "", installation: Installation = INSTALLAT
 
 
 @pytest.fixture
-def url(shop: Shop) -> str:
+def url(shop: EagerShop) -> str:
     return shop.engines["users"].url.render_as_string(hide_password=False)
 
 
@@ -81,7 +81,7 @@ def test_commits_that_are_not_flushed_are_named(url: str, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("setting", ["fsync", "full_page_writes"])
-def test_a_server_that_forgets_what_it_has_written_is_named(shop: Shop, url: str, setting: str) -> None:
+def test_a_server_that_forgets_what_it_has_written_is_named(shop: EagerShop, url: str, setting: str) -> None:
     try:
         set_to(shop, setting, "off")
         with asked(url) as found:
@@ -91,7 +91,7 @@ def test_a_server_that_forgets_what_it_has_written_is_named(shop: Shop, url: str
         set_to(shop, setting, "on")
 
 
-def set_to(shop: Shop, setting: str, value: str) -> None:
+def set_to(shop: EagerShop, setting: str, value: str) -> None:
     shop.query_outside("users", f"ALTER SYSTEM SET {setting} = {value}")
     shop.query_outside("users", "SELECT pg_reload_conf()")
     seen = ""
@@ -137,7 +137,7 @@ def test_somebody_elses_database_is_named(url: str) -> None:
         assert found.keys() == {"own_database"}
 
 
-def test_a_database_that_is_not_migrated_is_named(shop: Shop, url: str) -> None:
+def test_a_database_that_is_not_migrated_is_named(shop: EagerShop, url: str) -> None:
     shop.query("users", "DELETE FROM alembic_version")
     try:
         with asked(url) as found:
@@ -162,7 +162,7 @@ def test_a_database_that_is_away_is_named() -> None:
 
 
 def test_a_worker_says_at_its_start_what_is_missing(
-    shop: Shop, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shop: EagerShop, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", url.replace("+psycopg2", ""))
     monkeypatch.setattr("service_roles.main._work", lambda *_: 0)

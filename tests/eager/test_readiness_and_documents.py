@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import flask
 import pytest
 from eager_postgres import fresh_database, running_postgres
-from eager_shop import Answer, Shop, eager_celery
+from eager_shop import Answer, EagerShop, eager_celery
 from openapi_spec_validator import validate
 
 from atomic_commit import Limits
@@ -96,7 +96,7 @@ def test_a_service_whose_database_cannot_prepare_is_not_ready_and_says_what_to_s
 
 
 def test_a_service_whose_time_limits_got_lost_on_the_way_is_not_ready_and_says_which(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As behind a pooler that ignores what a connection asks for."""
     asked = assembly.engine_options
@@ -115,7 +115,7 @@ def test_a_service_whose_time_limits_got_lost_on_the_way_is_not_ready_and_says_w
 
 
 @each_service
-def test_the_openapi_document_is_valid(shop: Shop, service: str) -> None:
+def test_the_openapi_document_is_valid(shop: EagerShop, service: str) -> None:
     validate(shop.get(service, "/openapi.json"))
 
 
@@ -152,7 +152,7 @@ EVERYWHERE = {
 
 
 @each_service
-def test_the_openapi_document_tells_every_call_and_its_answers(shop: Shop, service: str) -> None:
+def test_the_openapi_document_tells_every_call_and_its_answers(shop: EagerShop, service: str) -> None:
     document = shop.get(service, "/openapi.json")
     told = {
         f"{method.upper()} {path}": set(operation["responses"])
@@ -167,7 +167,7 @@ def test_the_openapi_document_tells_every_call_and_its_answers(shop: Shop, servi
 
 
 @each_service
-def test_every_error_in_the_openapi_document_is_a_problem(shop: Shop, service: str) -> None:
+def test_every_error_in_the_openapi_document_is_a_problem(shop: EagerShop, service: str) -> None:
     document = shop.get(service, "/openapi.json")
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -179,7 +179,7 @@ def test_every_error_in_the_openapi_document_is_a_problem(shop: Shop, service: s
 
 
 @each_service
-def test_every_path_that_flask_serves_is_in_the_document_or_is_a_page_about_it(shop: Shop, service: str) -> None:
+def test_every_path_that_flask_serves_is_in_the_document_or_is_a_page_about_it(shop: EagerShop, service: str) -> None:
     documented = {re.sub(r"{[^}]+}", "*", path) for path in shop.get(service, "/openapi.json")["paths"]}
     served = {re.sub(r"<[^>]+>", "*", rule.rule) for rule in shop.apps[service].url_map.iter_rules()}
     pages = {"/", "/docs", "/docs/start.js", "/docs/assets/*", "/favicon.ico", "/openapi.json"}
@@ -190,7 +190,7 @@ def test_every_path_that_flask_serves_is_in_the_document_or_is_a_page_about_it(s
 
 
 @each_service
-def test_the_page_and_all_that_it_loads_come_from_the_service_itself(shop: Shop, service: str) -> None:
+def test_the_page_and_all_that_it_loads_come_from_the_service_itself(shop: EagerShop, service: str) -> None:
     page = shop.call(service, "GET", "/docs").expect(200)
     html = page.response.get_data(as_text=True)
     assert page.response.mimetype == "text/html"
@@ -204,13 +204,13 @@ def test_the_page_and_all_that_it_loads_come_from_the_service_itself(shop: Shop,
     assert f"{service.capitalize()} service" in html
 
 
-def test_the_way_to_the_page_is_short(shop: Shop) -> None:
+def test_the_way_to_the_page_is_short(shop: EagerShop) -> None:
     assert shop.call("users", "GET", "/").expect(302).headers["Location"] == "/docs"
     assert shop.call("users", "GET", "/favicon.ico").expect(200).response.mimetype == "image/png"
 
 
 @pytest.mark.parametrize("name", ["../__init__.py", "index.html", "%2e%2e/x", "swagger-ui.css/x", ""])
-def test_nothing_but_the_assets_is_served(shop: Shop, name: str) -> None:
+def test_nothing_but_the_assets_is_served(shop: EagerShop, name: str) -> None:
     shop.call("users", "GET", f"/docs/assets/{name}").problem(404, "not-found")
 
 
@@ -218,7 +218,7 @@ def test_nothing_but_the_assets_is_served(shop: Shop, name: str) -> None:
 
 
 @each_service
-def test_every_type_of_problem_is_explained_where_its_type_points_to(shop: Shop, service: str) -> None:
+def test_every_type_of_problem_is_explained_where_its_type_points_to(shop: EagerShop, service: str) -> None:
     listed = shop.get(service, "/problems")
     assert {problem["type"] for problem in listed} == {kind.uri for kind in PROBLEM_TYPES.values()}
     for problem in listed:

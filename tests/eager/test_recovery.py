@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from eager_shop import LIMITS, Shop
+from eager_shop import LIMITS, EagerShop
 from eager_steps import coordinator, state_of
 from sqlalchemy.orm import Session
 
@@ -17,7 +17,7 @@ from tests.installation import INSTALLATION
 
 
 def test_a_sweeper_that_starts_looks_at_everything_at_once_however_far_it_was_put_off(
-    shop: Shop, removal: TransactionRecord, user: int
+    shop: EagerShop, removal: TransactionRecord, user: int
 ) -> None:
     shop.query("users", "UPDATE transactions SET next_look_at = clock_timestamp() + interval '7.5 seconds'")
     shop.prepare_all(removal)
@@ -39,7 +39,7 @@ def test_a_sweeper_that_starts_looks_at_everything_at_once_however_far_it_was_pu
 @pytest.mark.loud
 @pytest.mark.leaves("undecided")
 def test_one_poisoned_transaction_does_not_stop_the_others_and_is_put_aside_in_the_end(
-    shop: Shop, user: int, order: int, removal: TransactionRecord
+    shop: EagerShop, user: int, order: int, removal: TransactionRecord
 ) -> None:
     shop.query("users", "UPDATE transactions SET kind = 'refund_everybody'")
     grace = shop.add_user("Grace")
@@ -59,7 +59,7 @@ def test_one_poisoned_transaction_does_not_stop_the_others_and_is_put_aside_in_t
 
 @pytest.mark.loud
 def test_a_branch_that_nobody_offers_is_silence_and_is_given_up_at_the_deadline(
-    shop: Shop, removal: TransactionRecord, user: int
+    shop: EagerShop, removal: TransactionRecord, user: int
 ) -> None:
     """As where the service that offers it runs an older version."""
     shop.query(
@@ -76,7 +76,7 @@ def test_a_branch_that_nobody_offers_is_silence_and_is_given_up_at_the_deadline(
     shop.recover()
 
 
-def test_two_sweepers_never_hold_the_same_transaction(shop: Shop, removal: TransactionRecord, user: int) -> None:
+def test_two_sweepers_never_hold_the_same_transaction(shop: EagerShop, removal: TransactionRecord, user: int) -> None:
     grace = shop.add_user("Grace")
     shop.time_passes(2)
     with Session(shop.engines["users"]) as first:
@@ -91,7 +91,7 @@ def test_two_sweepers_never_hold_the_same_transaction(shop: Shop, removal: Trans
     shop.recover()
 
 
-def test_a_sweeper_that_dies_with_its_claim_loses_nothing(shop: Shop, removal: TransactionRecord) -> None:
+def test_a_sweeper_that_dies_with_its_claim_loses_nothing(shop: EagerShop, removal: TransactionRecord) -> None:
     shop.time_passes(2)
     with Session(shop.engines["users"]) as dying:
         journal.claim_due(dying, 50, (0.5,), (0.5,), 60.0)
@@ -100,7 +100,7 @@ def test_a_sweeper_that_dies_with_its_claim_loses_nothing(shop: Shop, removal: T
     assert state_of(shop, removal)[0] == "committed"
 
 
-def give_each_an_attempt(shop: Shop) -> None:
+def give_each_an_attempt(shop: EagerShop) -> None:
     """As if many more attempts were allowed at once: those that wait for one have it."""
     branch = "users.hold_active_user"
     shop.query(
@@ -117,7 +117,7 @@ def give_each_an_attempt(shop: Shop) -> None:
     )
 
 
-def test_more_transactions_than_one_claim_takes_are_all_looked_at(shop: Shop, user: int, teapot: int) -> None:
+def test_more_transactions_than_one_claim_takes_are_all_looked_at(shop: EagerShop, user: int, teapot: int) -> None:
     for _ in range(55):
         shop.begin("orders", "place_order", user_id=user, lines=[{"product_id": teapot, "quantity": 11}])
     give_each_an_attempt(shop)
@@ -131,7 +131,7 @@ def test_more_transactions_than_one_claim_takes_are_all_looked_at(shop: Shop, us
 
 
 def test_a_locked_row_is_a_passing_trouble_for_recovery_and_nothing_to_alarm_anybody(
-    shop: Shop, removal: TransactionRecord, user: int
+    shop: EagerShop, removal: TransactionRecord, user: int
 ) -> None:
     """The abort wants to take back the mark on a user whose row somebody has locked: it is looked at again later."""
     shop.deadline_passes()
@@ -145,7 +145,7 @@ def test_a_locked_row_is_a_passing_trouble_for_recovery_and_nothing_to_alarm_any
 
 
 def test_a_passing_trouble_after_a_long_wait_does_not_put_a_transaction_aside_for_good(
-    shop: Shop, user: int, order: int
+    shop: EagerShop, user: int, order: int
 ) -> None:
     """The broker was away for long, so recovery has looked often. Then one look meets a locked row."""
     with shop.post.refuses():
@@ -162,7 +162,9 @@ def test_a_passing_trouble_after_a_long_wait_does_not_put_a_transaction_aside_fo
     assert shop.status_of_user(user) == "active"
 
 
-def test_a_decision_is_told_however_long_the_broker_was_away(shop: Shop, removal: TransactionRecord, user: int) -> None:
+def test_a_decision_is_told_however_long_the_broker_was_away(
+    shop: EagerShop, removal: TransactionRecord, user: int
+) -> None:
     handed_on = shop.prepare_all(removal)
     with shop.post.refuses():
         coordinator(shop).decide(removal.id, 1, handed_on)

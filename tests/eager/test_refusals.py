@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from eager_shop import Answer, Shop
+from eager_shop import Answer, EagerShop
 
 from atomic_commit import Conflict, Missing, Refused
 
 
 @contextmanager
-def nothing_changes(shop: Shop) -> Iterator[None]:
+def nothing_changes(shop: EagerShop) -> Iterator[None]:
     before = shop.rows()
     yield
     assert shop.rows() == before, shop.tell()
@@ -30,7 +30,7 @@ def refused(answer: Answer, reason: str, *, branch: str, field: str | None = Non
     return problem
 
 
-def aborted(shop: Shop, answer: Answer, service: str, reason: str, **expected: Any) -> dict[str, Any]:
+def aborted(shop: EagerShop, answer: Answer, service: str, reason: str, **expected: Any) -> dict[str, Any]:
     """The same where a branch refused, so that there was a transaction."""
     problem = refused(answer, reason, **expected)
     transaction = problem["transaction"]
@@ -44,13 +44,13 @@ def aborted(shop: Shop, answer: Answer, service: str, reason: str, **expected: A
 # ---- placing an order
 
 
-def test_an_unknown_user_cannot_order(shop: Shop, teapot: int) -> None:
+def test_an_unknown_user_cannot_order(shop: EagerShop, teapot: int) -> None:
     with nothing_changes(shop):
         answer = shop.ask_to_place_order(4711, {teapot: 1})
     aborted(shop, answer, "orders", "unknown_user", branch="users.hold_active_user", field="user_id")
 
 
-def test_a_user_who_is_being_removed_cannot_order(shop: Shop, user: int, teapot: int) -> None:
+def test_a_user_who_is_being_removed_cannot_order(shop: EagerShop, user: int, teapot: int) -> None:
     shop.begin("users", "remove_user", user_id=user)
     with nothing_changes(shop):
         answer = shop.ask_to_place_order(user, {teapot: 1})
@@ -59,19 +59,19 @@ def test_a_user_who_is_being_removed_cannot_order(shop: Shop, user: int, teapot:
     assert shop.status_of_user(user) is None
 
 
-def test_a_removed_user_cannot_order(shop: Shop, user: int, teapot: int) -> None:
+def test_a_removed_user_cannot_order(shop: EagerShop, user: int, teapot: int) -> None:
     shop.remove_user(user).expect(200)
     answer = shop.ask_to_place_order(user, {teapot: 1})
     aborted(shop, answer, "orders", "unknown_user", branch="users.hold_active_user", field="user_id")
 
 
-def test_an_unknown_product_cannot_be_ordered(shop: Shop, user: int, teapot: int) -> None:
+def test_an_unknown_product_cannot_be_ordered(shop: EagerShop, user: int, teapot: int) -> None:
     with nothing_changes(shop):
         answer = shop.ask_to_place_order(user, {teapot: 1, 4711: 1})
     aborted(shop, answer, "orders", "unknown_product", branch="products.take_stock", field="lines.1.product_id")
 
 
-def test_more_than_there_is_cannot_be_ordered_and_the_line_is_named(shop: Shop, user: int, teapot: int) -> None:
+def test_more_than_there_is_cannot_be_ordered_and_the_line_is_named(shop: EagerShop, user: int, teapot: int) -> None:
     kettle = shop.add_product("kettle", stock=2)
     with nothing_changes(shop):
         answer = shop.ask_to_place_order(user, {teapot: 1, kettle: 3})
@@ -87,20 +87,20 @@ def test_more_than_there_is_cannot_be_ordered_and_the_line_is_named(shop: Shop, 
 # ---- removing a user
 
 
-def test_a_user_who_is_not_there_cannot_be_removed(shop: Shop) -> None:
+def test_a_user_who_is_not_there_cannot_be_removed(shop: EagerShop) -> None:
     with nothing_changes(shop):
         problem = shop.remove_user(4711).problem(404, "not-found")
     assert problem["reason"] == "unknown_user"
     assert shop.get("users", "/transactions") == []
 
 
-def test_a_user_cannot_be_removed_twice(shop: Shop, user: int) -> None:
+def test_a_user_cannot_be_removed_twice(shop: EagerShop, user: int) -> None:
     shop.remove_user(user).expect(200)
     shop.remove_user(user).problem(404, "not-found")
 
 
 def test_a_user_is_not_removed_where_the_warehouse_has_no_room_for_what_comes_back(
-    shop: Shop, user: int, teapot: int
+    shop: EagerShop, user: int, teapot: int
 ) -> None:
     """The last step of three says no for a reason of the business, after the first two said yes."""
     vase = shop.add_product("vase", stock=5, capacity=5)
@@ -119,7 +119,7 @@ def test_a_user_is_not_removed_where_the_warehouse_has_no_room_for_what_comes_ba
     assert shop.orders_of(user) == {order: "cancelled", other: "cancelled"}
 
 
-def test_a_user_whose_removal_was_refused_can_order_again(shop: Shop, user: int) -> None:
+def test_a_user_whose_removal_was_refused_can_order_again(shop: EagerShop, user: int) -> None:
     vase = shop.add_product("vase", stock=1, capacity=1)
     shop.place_order(user, {vase: 1})
     shop.adjust_stock(vase, 1).expect(200)
@@ -129,7 +129,7 @@ def test_a_user_whose_removal_was_refused_can_order_again(shop: Shop, user: int)
 
 
 def test_a_user_who_is_being_removed_cannot_be_removed_again_and_the_running_removal_is_named(
-    shop: Shop, user: int
+    shop: EagerShop, user: int
 ) -> None:
     record = shop.begin("users", "remove_user", user_id=user)
     with nothing_changes(shop):
@@ -140,7 +140,7 @@ def test_a_user_who_is_being_removed_cannot_be_removed_again_and_the_running_rem
     shop.recover()
 
 
-def test_a_user_who_is_being_removed_cannot_be_changed(shop: Shop, user: int) -> None:
+def test_a_user_who_is_being_removed_cannot_be_changed(shop: EagerShop, user: int) -> None:
     shop.begin("users", "remove_user", user_id=user)
     with nothing_changes(shop):
         answer = shop.call("users", "PATCH", f"/users/{user}", {"name": "Grace"})
@@ -151,14 +151,14 @@ def test_a_user_who_is_being_removed_cannot_be_changed(shop: Shop, user: int) ->
 # ---- cancelling and fulfilling an order
 
 
-def test_an_order_that_is_not_there_cannot_be_cancelled(shop: Shop) -> None:
+def test_an_order_that_is_not_there_cannot_be_cancelled(shop: EagerShop) -> None:
     assert shop.cancel(4711).problem(404, "not-found")["reason"] == "unknown_order"
     assert shop.get("orders", "/transactions") == []
 
 
 @pytest.mark.parametrize("end", ["cancelled", "fulfilled"])
 def test_an_order_that_is_over_can_neither_be_cancelled_nor_fulfilled(
-    shop: Shop, user: int, teapot: int, end: str
+    shop: EagerShop, user: int, teapot: int, end: str
 ) -> None:
     order = shop.place_order(user, {teapot: 2})
     (shop.cancel if end == "cancelled" else shop.fulfil)(order).expect(200)
@@ -168,7 +168,7 @@ def test_an_order_that_is_over_can_neither_be_cancelled_nor_fulfilled(
 
 
 def test_an_order_that_is_being_cancelled_can_neither_be_cancelled_again_nor_fulfilled(
-    shop: Shop, user: int, teapot: int
+    shop: EagerShop, user: int, teapot: int
 ) -> None:
     order = shop.place_order(user, {teapot: 2})
     record = shop.begin("orders", "cancel_order", order_id=order)
@@ -180,7 +180,7 @@ def test_an_order_that_is_being_cancelled_can_neither_be_cancelled_again_nor_ful
     assert shop.orders_of(user) == {order: "cancelled"}
 
 
-def test_an_order_is_not_cancelled_where_its_goods_have_no_room(shop: Shop, user: int) -> None:
+def test_an_order_is_not_cancelled_where_its_goods_have_no_room(shop: EagerShop, user: int) -> None:
     vase = shop.add_product("vase", stock=5, capacity=5)
     order = shop.place_order(user, {vase: 3})
     shop.adjust_stock(vase, 1).expect(200)
@@ -191,7 +191,7 @@ def test_an_order_is_not_cancelled_where_its_goods_have_no_room(shop: Shop, user
     shop.fulfil(order).expect(200)
 
 
-def test_goods_that_would_overflow_the_count_of_the_stock_have_no_room(shop: Shop, user: int) -> None:
+def test_goods_that_would_overflow_the_count_of_the_stock_have_no_room(shop: EagerShop, user: int) -> None:
     """A product without capacity holds at most what an integer of the database does."""
     most = 2**31 - 1
     pins = shop.add_product("pins", stock=most)
@@ -202,7 +202,7 @@ def test_goods_that_would_overflow_the_count_of_the_stock_have_no_room(shop: Sho
     aborted(shop, answer, "orders", "no_room", branch="products.restock")
 
 
-def test_an_order_that_is_not_there_cannot_be_fulfilled(shop: Shop) -> None:
+def test_an_order_that_is_not_there_cannot_be_fulfilled(shop: EagerShop) -> None:
     shop.fulfil(4711).problem(404, "not-found")
 
 
@@ -210,7 +210,7 @@ def test_an_order_that_is_not_there_cannot_be_fulfilled(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("spelling", ["ada@shop.example", "ADA@shop.example", "Ada@Shop.Example"])
-def test_an_e_mail_address_is_taken_once_however_it_is_spelt(shop: Shop, spelling: str) -> None:
+def test_an_e_mail_address_is_taken_once_however_it_is_spelt(shop: EagerShop, spelling: str) -> None:
     shop.add_user(email="ada@shop.example")
     grace = shop.add_user(email="grace@shop.example")
     with nothing_changes(shop):
@@ -223,14 +223,14 @@ def test_an_e_mail_address_is_taken_once_however_it_is_spelt(shop: Shop, spellin
             assert [error["field"] for error in problem["errors"]] == ["email"], answer
 
 
-def test_stock_never_falls_below_zero(shop: Shop, teapot: int) -> None:
+def test_stock_never_falls_below_zero(shop: EagerShop, teapot: int) -> None:
     with nothing_changes(shop):
         problem = shop.adjust_stock(teapot, -11).problem(409, "refused")
     assert problem["reason"] == "insufficient_stock"
     assert [error["field"] for error in problem["errors"]] == ["delta"]
 
 
-def test_stock_never_rises_above_the_capacity(shop: Shop) -> None:
+def test_stock_never_rises_above_the_capacity(shop: EagerShop) -> None:
     vase = shop.add_product("vase", stock=5, capacity=6)
     with nothing_changes(shop):
         problem = shop.adjust_stock(vase, 2).problem(409, "refused")
@@ -239,20 +239,20 @@ def test_stock_never_rises_above_the_capacity(shop: Shop) -> None:
     shop.adjust_stock(vase, 1).expect(200)
 
 
-def test_stock_never_rises_above_what_can_be_counted(shop: Shop) -> None:
+def test_stock_never_rises_above_what_can_be_counted(shop: EagerShop) -> None:
     pins = shop.add_product("pins", stock=2**31 - 1)
     with nothing_changes(shop):
         assert shop.adjust_stock(pins, 1).problem(409, "refused")["reason"] == "no_room"
 
 
-def test_a_capacity_below_the_stock_is_refused(shop: Shop, teapot: int) -> None:
+def test_a_capacity_below_the_stock_is_refused(shop: EagerShop, teapot: int) -> None:
     with nothing_changes(shop):
         problem = shop.call("products", "PATCH", f"/products/{teapot}", {"capacity": 9}).problem(409, "refused")
     assert problem["reason"] == "no_room"
     assert [error["field"] for error in problem["errors"]] == ["capacity"]
 
 
-def test_a_new_product_does_not_begin_over_its_capacity(shop: Shop) -> None:
+def test_a_new_product_does_not_begin_over_its_capacity(shop: EagerShop) -> None:
     body = {"name": "vase", "price": 1, "stock": 6, "capacity": 5}
     with nothing_changes(shop):
         problem = shop.call("products", "POST", "/products", body).problem(409, "refused")
@@ -276,7 +276,7 @@ def test_a_new_product_does_not_begin_over_its_capacity(shop: Shop) -> None:
     ],
 )
 def test_what_does_not_exist_is_answered_with_404(
-    shop: Shop, service: str, method: str, path: str, body: dict[str, Any] | None
+    shop: EagerShop, service: str, method: str, path: str, body: dict[str, Any] | None
 ) -> None:
     with nothing_changes(shop):
         shop.call(service, method, path, body).problem(404, "not-found")
@@ -291,7 +291,7 @@ def busy(answer: Answer) -> None:
 
 @pytest.mark.parametrize("method", ["DELETE", "PATCH"])
 def test_a_locked_user_is_waited_for_a_moment_and_then_the_client_is_asked_to_come_back(
-    shop: Shop, user: int, method: str
+    shop: EagerShop, user: int, method: str
 ) -> None:
     body = {"name": "Grace"} if method == "PATCH" else None
     with nothing_changes(shop), shop.locked("users", "SELECT 1 FROM users WHERE id = :id FOR UPDATE", id=user):
@@ -301,7 +301,7 @@ def test_a_locked_user_is_waited_for_a_moment_and_then_the_client_is_asked_to_co
 
 
 def test_a_begin_that_meets_a_locked_row_waits_for_lock_timeout_and_says_so(
-    shop: Shop, user: int, caplog: pytest.LogCaptureFixture
+    shop: EagerShop, user: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And not for the longer time that a statement may take. In the log: the client is told in other words."""
     with nothing_changes(shop), shop.locked("users", "SELECT 1 FROM users FOR UPDATE"):
@@ -313,7 +313,7 @@ def test_a_begin_that_meets_a_locked_row_waits_for_lock_timeout_and_says_so(
 
 @pytest.mark.parametrize("verb", ["cancel", "fulfil"])
 def test_a_locked_order_is_waited_for_a_moment_and_then_the_client_is_asked_to_come_back(
-    shop: Shop, user: int, teapot: int, verb: str
+    shop: EagerShop, user: int, teapot: int, verb: str
 ) -> None:
     order = shop.place_order(user, {teapot: 1})
     with nothing_changes(shop), shop.locked("orders", "SELECT 1 FROM orders WHERE id = :id FOR UPDATE", id=order):
@@ -322,7 +322,7 @@ def test_a_locked_order_is_waited_for_a_moment_and_then_the_client_is_asked_to_c
 
 
 def test_a_locked_product_is_waited_for_a_moment_and_then_the_client_is_asked_to_come_back(
-    shop: Shop, teapot: int
+    shop: EagerShop, teapot: int
 ) -> None:
     with nothing_changes(shop), shop.locked("products", "SELECT 1 FROM products FOR UPDATE"):
         busy(shop.adjust_stock(teapot, 1))
@@ -330,14 +330,14 @@ def test_a_locked_product_is_waited_for_a_moment_and_then_the_client_is_asked_to
     shop.adjust_stock(teapot, 1).expect(200)
 
 
-def test_an_e_mail_address_that_somebody_is_just_taking_is_waited_for(shop: Shop) -> None:
+def test_an_e_mail_address_that_somebody_is_just_taking_is_waited_for(shop: EagerShop) -> None:
     taking = "INSERT INTO users (name, email) VALUES ('Ada', 'ada@shop.example')"
     with nothing_changes(shop), shop.locked("users", taking):
         busy(shop.call("users", "POST", "/users", {"name": "Eve", "email": "ada@shop.example"}))
 
 
 def test_an_order_that_meets_a_locked_product_is_accepted_and_placed_when_the_lock_is_gone(
-    shop: Shop, user: int, teapot: int
+    shop: EagerShop, user: int, teapot: int
 ) -> None:
     with shop.locked("products", "SELECT 1 FROM products FOR UPDATE"):
         answer = shop.ask_to_place_order(user, {teapot: 3}, Prefer="respond-async").expect(202)
@@ -351,7 +351,7 @@ def test_an_order_that_meets_a_locked_product_is_accepted_and_placed_when_the_lo
 
 
 def test_an_accepted_order_that_meets_nothing_but_locks_is_given_up_at_its_deadline_with_503(
-    shop: Shop, user: int, teapot: int
+    shop: EagerShop, user: int, teapot: int
 ) -> None:
     with shop.locked("products", "SELECT 1 FROM products FOR UPDATE"), ThreadPoolExecutor(1) as pool:
         client = pool.submit(shop.ask_to_place_order, user, {teapot: 3}, Prefer="wait=30")
@@ -371,7 +371,7 @@ def test_an_accepted_order_that_meets_nothing_but_locks_is_given_up_at_its_deadl
 
 
 @pytest.mark.parametrize("how", ["missing", "refused", "locked"])
-def test_a_begin_that_is_refused_leaves_nothing_behind(shop: Shop, user: int, how: str) -> None:
+def test_a_begin_that_is_refused_leaves_nothing_behind(shop: EagerShop, user: int, how: str) -> None:
     arguments = {"user_id": 4711 if how == "missing" else user}
     if how == "refused":
         shop.begin("users", "remove_user", user_id=user)

@@ -14,7 +14,7 @@ import psycopg2
 import pytest
 import sqlalchemy as sa
 from eager_postgres import database_url
-from eager_shop import Shop
+from eager_shop import EagerShop
 from eager_steps import coordinator
 
 from atomic_commit import Conflict, TransactionRecord
@@ -27,7 +27,7 @@ from tests.installation import INSTALLATION
 
 
 def test_a_branch_that_prepares_while_it_is_rolled_back_is_rolled_back_all_the_same(
-    shop: Shop, removal: TransactionRecord, order: int, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, removal: TransactionRecord, order: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It prepares when the rollback has just seen that nothing is prepared, and goes on to fence it."""
     orders, _ = shop.gids(removal)
@@ -53,7 +53,7 @@ def test_a_branch_that_prepares_while_it_is_rolled_back_is_rolled_back_all_the_s
 
 @pytest.mark.parametrize("outcome", ["commit", "rollback"])
 def test_a_transaction_that_another_session_is_resolving_is_a_conflict_and_asked_again(
-    shop: Shop, removal: TransactionRecord, postgres: Postgres, outcome: str
+    shop: EagerShop, removal: TransactionRecord, postgres: Postgres, outcome: str
 ) -> None:
     coordinator = shop.atomic("users").coordinator
     handed_on = shop.prepare_all(removal)
@@ -124,7 +124,7 @@ def wait_until_it_waits(administrator: Any, session: Any) -> None:
 # ---- ""Prepared transaction does not exist" on commit is ambiguous. The branch row tells"
 
 
-def test_a_commit_repeated_is_a_commit(shop: Shop, removal: TransactionRecord) -> None:
+def test_a_commit_repeated_is_a_commit(shop: EagerShop, removal: TransactionRecord) -> None:
     handed_on = shop.prepare_all(removal)
     with shop.post.loses():
         coordinator(shop).decide(removal.id, 1, handed_on)
@@ -136,7 +136,7 @@ def test_a_commit_repeated_is_a_commit(shop: Shop, removal: TransactionRecord) -
 @pytest.mark.loud
 @pytest.mark.leaves("unsettled", "unbalanced")
 def test_a_commit_of_a_branch_that_is_not_there_is_put_aside_loudly(
-    shop: Shop, removal: TransactionRecord, caplog: pytest.LogCaptureFixture
+    shop: EagerShop, removal: TransactionRecord, caplog: pytest.LogCaptureFixture
 ) -> None:
     orders, products = shop.gids(removal)
     handed_on = shop.prepare(orders, shop.handed_on(removal))
@@ -157,7 +157,7 @@ def test_a_commit_of_a_branch_that_is_not_there_is_put_aside_loudly(
 @pytest.mark.loud
 @pytest.mark.leaves("unsettled", "unbalanced")
 def test_a_rollback_of_a_branch_that_is_committed_is_put_aside_loudly(
-    shop: Shop, removal: TransactionRecord, caplog: pytest.LogCaptureFixture
+    shop: EagerShop, removal: TransactionRecord, caplog: pytest.LogCaptureFixture
 ) -> None:
     orders, _ = shop.gids(removal)
     shop.prepare(orders, shop.handed_on(removal))
@@ -174,7 +174,7 @@ def test_a_rollback_of_a_branch_that_is_committed_is_put_aside_loudly(
 # What is not ours can't be touched because nothing looks for it: every gid that is resolved was read in the journal.
 
 
-def test_only_gids_of_ours_in_this_database_are_ever_touched(shop: Shop, removal: TransactionRecord) -> None:
+def test_only_gids_of_ours_in_this_database_are_ever_touched(shop: EagerShop, removal: TransactionRecord) -> None:
     with shop.engines["orders"].connect() as connection:
         connection.execute(sa.text("CREATE TEMP TABLE IF NOT EXISTS t (x int)"))
         connection.rollback()
@@ -190,7 +190,7 @@ def test_only_gids_of_ours_in_this_database_are_ever_touched(shop: Shop, removal
 
 
 @pytest.fixture
-def gid_prepared_elsewhere(shop: Shop, postgres: Postgres) -> Iterator[Gid]:
+def gid_prepared_elsewhere(shop: EagerShop, postgres: Postgres) -> Iterator[Gid]:
     """A branch of the orders service by its name, prepared in the database of the products."""
     gid = Gid(INSTALLATION, "users.remove_user", uuid4(), 1, "orders.cancel_user_orders")
     with contextlib.closing(psycopg2.connect(database_url(postgres, "products"))) as connection:
@@ -201,7 +201,7 @@ def gid_prepared_elsewhere(shop: Shop, postgres: Postgres) -> Iterator[Gid]:
 
 
 def test_a_transaction_of_the_same_name_in_another_database_is_not_rolled_back(
-    shop: Shop, gid_prepared_elsewhere: Gid
+    shop: EagerShop, gid_prepared_elsewhere: Gid
 ) -> None:
     gid = gid_prepared_elsewhere
     assert shop.participant_of(gid).rollback(gid) is Answer.ROLLED_BACK, "there is none in this database"

@@ -14,7 +14,7 @@ import pytest
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
 from celery.signals import setup_logging
-from eager_shop import LIMITS, Shop, message
+from eager_shop import LIMITS, EagerShop, message
 
 from atomic_commit import Fenced, Limits, configure
 from atomic_commit.journal.records import attempt_of
@@ -29,7 +29,7 @@ DAY = 86400.0
 AGES = Limits(keep_transactions=7 * DAY, keep_branch_rows=30 * DAY)
 
 
-def grown_older(shop: Shop, seconds: float) -> None:
+def grown_older(shop: EagerShop, seconds: float) -> None:
     """Every moment in every journal, and every branch row, is so much longer ago."""
     for service in SERVICES:
         for table in ("transactions", "transaction_branches", "branch_rows", "local_calls"):
@@ -46,7 +46,7 @@ def grown_older(shop: Shop, seconds: float) -> None:
             shop.query(service, f"UPDATE {table} SET {moved}", by=seconds)
 
 
-def clean(shop: Shop) -> int:
+def clean(shop: EagerShop) -> int:
     """Retention in all services, until there is no more to remove."""
     removed = 0
     for service in SERVICES:
@@ -55,13 +55,13 @@ def clean(shop: Shop) -> int:
     return removed
 
 
-def kept(shop: Shop) -> dict[str, int]:
+def kept(shop: EagerShop) -> dict[str, int]:
     """How many rows are left: of journals, of their branches, and of branch rows in the participants."""
     tables = ("transactions", "transaction_branches", "branch_rows")
     return {table: sum(shop.query(s, f"SELECT count(*) FROM {table}")[0][0] for s in SERVICES) for table in tables}
 
 
-def test_a_local_call_is_kept_as_long_as_a_settled_transaction(shop: Shop, teapot: int) -> None:
+def test_a_local_call_is_kept_as_long_as_a_settled_transaction(shop: EagerShop, teapot: int) -> None:
     path, key = f"/products/{teapot}/stock", {"Idempotency-Key": "one-change"}
     shop.call("products", "POST", path, {"delta": 1}, headers=key).expect(200)
     for age, left in ((6.9, 1), (0.2, 0)):
@@ -71,7 +71,7 @@ def test_a_local_call_is_kept_as_long_as_a_settled_transaction(shop: Shop, teapo
 
 
 def test_a_settled_transaction_goes_with_its_branches_when_it_is_old_and_the_branch_rows_only_much_later(
-    shop: Shop, user: int
+    shop: EagerShop, user: int
 ) -> None:
     shop.remove_user(user).expect(200)
     whole = {"transactions": 1, "transaction_branches": 2, "branch_rows": 2}
@@ -90,7 +90,7 @@ def test_a_settled_transaction_goes_with_its_branches_when_it_is_old_and_the_bra
 
 
 def test_the_age_of_a_transaction_counts_from_when_it_was_settled_not_from_when_it_was_accepted(
-    shop: Shop, user: int
+    shop: EagerShop, user: int
 ) -> None:
     removal = shop.begin("users", "remove_user", user_id=user)
     grown_older(shop, 8 * DAY)
@@ -99,7 +99,7 @@ def test_the_age_of_a_transaction_counts_from_when_it_was_settled_not_from_when_
     assert shop.record("users", removal.id).settled_at
 
 
-def test_a_young_transaction_is_kept_where_an_old_one_goes(shop: Shop, user: int) -> None:
+def test_a_young_transaction_is_kept_where_an_old_one_goes(shop: EagerShop, user: int) -> None:
     shop.remove_user(shop.add_user("Grace")).expect(200)
     grown_older(shop, 8 * DAY)
     young = shop.remove_user(user).expect(200).json["transaction"]["id"]
@@ -110,7 +110,7 @@ def test_a_young_transaction_is_kept_where_an_old_one_goes(shop: Shop, user: int
 @pytest.mark.loud
 @pytest.mark.leaves("undecided", "prepared", "unbalanced")
 @pytest.mark.parametrize("what", ["undecided", "prepared", "owed", "quarantined"])
-def test_what_is_not_settled_is_kept_with_its_branches_however_old_it_is(shop: Shop, user: int, what: str) -> None:
+def test_what_is_not_settled_is_kept_with_its_branches_however_old_it_is(shop: EagerShop, user: int, what: str) -> None:
     removal = shop.begin("users", "remove_user", user_id=user)
     coordinator = shop.atomic("users").coordinator
     if what != "undecided":
@@ -128,7 +128,7 @@ def test_what_is_not_settled_is_kept_with_its_branches_however_old_it_is(shop: S
     assert len(shop.prepared()) == (0 if what == "undecided" else 2)
 
 
-def test_more_rows_than_one_batch_takes_all_go(shop: Shop) -> None:
+def test_more_rows_than_one_batch_takes_all_go(shop: EagerShop) -> None:
     shop.query(
         "users",
         "INSERT INTO transactions"
@@ -139,7 +139,7 @@ def test_more_rows_than_one_batch_takes_all_go(shop: Shop) -> None:
     assert [remove_old(shop.engines["users"], AGES) for _ in range(4)] == [1000, 1000, 500, 0]
 
 
-def test_a_row_that_somebody_holds_is_left_for_the_next_pass_and_nobody_waits(shop: Shop, user: int) -> None:
+def test_a_row_that_somebody_holds_is_left_for_the_next_pass_and_nobody_waits(shop: EagerShop, user: int) -> None:
     shop.remove_user(user).expect(200)
     grown_older(shop, 8 * DAY)
     with shop.locked("users", "SELECT 1 FROM transactions FOR UPDATE"):
@@ -150,7 +150,7 @@ def test_a_row_that_somebody_holds_is_left_for_the_next_pass_and_nobody_waits(sh
 # ---- a late prepare
 
 
-def sent(shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[Any]]:
+def sent(shop: EagerShop, user: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[Any]]:
     """A removal, and the messages that its coordinator has published for its first attempt and for the abort."""
     carried: list[Any] = []
     monkeypatch.setattr(shop.post, "carry", lambda messages, signature: carried.append(signature) or True)
@@ -162,7 +162,7 @@ def sent(shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, l
 
 
 def test_a_tombstone_outlives_every_message_that_could_bring_a_late_prepare(
-    shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, user: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the end that each message carries, whether or not the transaction is settled by then."""
     removal, carried = sent(shop, user, monkeypatch)
@@ -182,7 +182,7 @@ def test_a_tombstone_outlives_every_message_that_could_bring_a_late_prepare(
 
 
 def test_a_sender_that_was_stopped_in_between_sends_what_is_too_old_already(
-    shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, user: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     removal, _ = sent(shop, user, monkeypatch)
     carried: list[Any] = []
@@ -208,7 +208,7 @@ def logging_as_it_is() -> Iterator[None]:
         setup_logging.disconnect(leave_it)
 
 
-def test_a_worker_does_not_take_up_a_message_whose_end_has_come(shop: Shop, user: int) -> None:
+def test_a_worker_does_not_take_up_a_message_whose_end_has_come(shop: EagerShop, user: int) -> None:
     """A real worker, and a message that waited too long in its queue before one that did not."""
     celery = configure(
         Celery("one-worker", set_as_current=False),
@@ -240,7 +240,7 @@ def test_a_worker_does_not_take_up_a_message_whose_end_has_come(shop: Shop, user
 
 
 def test_a_late_prepare_is_refused_while_the_tombstone_stands_also_after_its_transaction_was_removed(
-    shop: Shop, user: int
+    shop: EagerShop, user: int
 ) -> None:
     removal = shop.begin("users", "remove_user", user_id=user)
     shop.deadline_passes()
@@ -254,7 +254,7 @@ def test_a_late_prepare_is_refused_while_the_tombstone_stands_also_after_its_tra
     assert shop.prepared() == []
 
 
-def test_a_rollback_repeated_after_the_tombstone_has_gone_fences_again(shop: Shop, user: int) -> None:
+def test_a_rollback_repeated_after_the_tombstone_has_gone_fences_again(shop: EagerShop, user: int) -> None:
     removal = shop.begin("users", "remove_user", user_id=user)
     shop.deadline_passes()
     shop.recover()
@@ -269,7 +269,9 @@ def test_a_rollback_repeated_after_the_tombstone_has_gone_fences_again(shop: Sho
 
 @pytest.mark.loud
 @pytest.mark.leaves("unsettled", "unbalanced")
-def test_a_commit_repeated_after_its_proof_has_gone_is_loud_and_never_taken_for_done(shop: Shop, user: int) -> None:
+def test_a_commit_repeated_after_its_proof_has_gone_is_loud_and_never_taken_for_done(
+    shop: EagerShop, user: int
+) -> None:
     """As where every outcome worker of the coordinator was down for a month right after the commit."""
     removal = shop.begin("users", "remove_user", user_id=user)
     handed_on = shop.prepare_all(removal)

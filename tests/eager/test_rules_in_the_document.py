@@ -14,7 +14,7 @@ from typing import Any
 
 import marshmallow as ma
 import pytest
-from eager_shop import Shop
+from eager_shop import EagerShop
 from marshmallow import fields, validate
 
 from celery_config.manifest import SERVICES
@@ -38,7 +38,7 @@ _numbers = itertools.count(1)
 class Document:
     """A service's OpenAPI document."""
 
-    def __init__(self, shop: Shop, service: str) -> None:
+    def __init__(self, shop: EagerShop, service: str) -> None:
         self._document: dict[str, Any] = shop.get(service, "/openapi.json")
 
     def operations(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -131,7 +131,7 @@ class Document:
 
 @pytest.mark.leaves("unbalanced")  # goods of 2**31 - 1 pieces, and so on
 @each_service
-def test_a_body_is_held_to_what_the_document_says(shop: Shop, service: str, user: int, order: int) -> None:
+def test_a_body_is_held_to_what_the_document_says(shop: EagerShop, service: str, user: int, order: int) -> None:
     document, tried, wrong = Document(shop, service), 0, []
     for method, path, operation in document.operations():
         if "requestBody" not in operation:
@@ -156,7 +156,7 @@ def _null(body: Any) -> dict[str, Any]:
 
 
 @each_service
-def test_a_query_is_held_to_what_the_document_says(shop: Shop, service: str) -> None:
+def test_a_query_is_held_to_what_the_document_says(shop: EagerShop, service: str) -> None:
     document, tried, wrong = Document(shop, service), 0, []
     for method, path, operation in document.operations():
         given = [document.resolved(parameter) for parameter in operation.get("parameters", ())]
@@ -185,7 +185,7 @@ def _query_cases(schema: dict[str, Any]) -> Iterator[Case]:
 
 
 @each_service
-def test_headers_are_named_where_they_count(shop: Shop, service: str) -> None:
+def test_headers_are_named_where_they_count(shop: EagerShop, service: str) -> None:
     document = Document(shop, service)
     for method, path, operation in document.operations():
         given = [document.resolved(parameter) for parameter in operation.get("parameters", ())]
@@ -224,7 +224,7 @@ def _request_schemas() -> dict[str, type[StrictSchema]]:
 
 
 @pytest.mark.parametrize("name", sorted(_request_schemas()))
-def test_every_rule_of_a_body_is_in_the_document(shop: Shop, name: str) -> None:
+def test_every_rule_of_a_body_is_in_the_document(shop: EagerShop, name: str) -> None:
     schema = _request_schemas()[name]
     service = schema.__module__.partition("_service")[0]
     document = Document(shop, service)

@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from eager_shop import Answer, Shop
+from eager_shop import Answer, EagerShop
 
 KEY = "8e03978e-40d5-43dd-bc93-6894a57f9324"
 
 
-def asking(shop: Shop, user: int, product: int) -> dict[str, Callable[..., Answer]]:
+def asking(shop: EagerShop, user: int, product: int) -> dict[str, Callable[..., Answer]]:
     """The three distributed calls on things that are there for them."""
     order = shop.place_order(user, {product: 1})
     return {
@@ -25,7 +25,7 @@ each_call = pytest.mark.parametrize("verb", ["place", "cancel", "remove"])
 
 
 @each_call
-def test_a_repeated_request_is_done_once_and_answered_alike(shop: Shop, user: int, teapot: int, verb: str) -> None:
+def test_a_repeated_request_is_done_once_and_answered_alike(shop: EagerShop, user: int, teapot: int, verb: str) -> None:
     ask = asking(shop, user, teapot)[verb]
     first = ask(Idempotency_Key=KEY)
     assert first.status in (200, 201), first
@@ -38,20 +38,20 @@ def test_a_repeated_request_is_done_once_and_answered_alike(shop: Shop, user: in
 
 
 @each_call
-def test_without_a_key_a_repetition_is_another_request(shop: Shop, user: int, teapot: int, verb: str) -> None:
+def test_without_a_key_a_repetition_is_another_request(shop: EagerShop, user: int, teapot: int, verb: str) -> None:
     ask = asking(shop, user, teapot)[verb]
     first, second = ask(), ask()
     assert first.status in (200, 201), first
     assert second.status == {"place": 201, "cancel": 409, "remove": 404}[verb], second
 
 
-def test_the_two_spellings_of_a_key_are_one_key(shop: Shop, user: int, teapot: int) -> None:
+def test_the_two_spellings_of_a_key_are_one_key(shop: EagerShop, user: int, teapot: int) -> None:
     first = shop.ask_to_place_order(user, {teapot: 1}, Idempotency_Key=KEY).expect(201)
     second = shop.ask_to_place_order(user, {teapot: 1}, Idempotency_Key=f'"{KEY}"').expect(201)
     assert first.json == second.json
 
 
-def test_the_spelling_of_the_body_does_not_count(shop: Shop, user: int, teapot: int) -> None:
+def test_the_spelling_of_the_body_does_not_count(shop: EagerShop, user: int, teapot: int) -> None:
     bodies = [
         f'{{"user_id": {user}, "lines": [{{"product_id": {teapot}, "quantity": 1}}]}}',
         f'{{"lines":[{{"quantity":1,"product_id":{teapot}}}],"user_id":{user}}}',
@@ -71,14 +71,14 @@ def test_the_spelling_of_the_body_does_not_count(shop: Shop, user: int, teapot: 
     assert shop.stock_of(teapot) == 9
 
 
-def test_a_key_with_another_body_is_refused(shop: Shop, user: int, teapot: int) -> None:
+def test_a_key_with_another_body_is_refused(shop: EagerShop, user: int, teapot: int) -> None:
     shop.ask_to_place_order(user, {teapot: 1}, Idempotency_Key=KEY).expect(201)
     for lines in ({teapot: 2}, {teapot + 1: 1}):
         shop.ask_to_place_order(user, lines, Idempotency_Key=KEY).problem(422, "idempotency-key-reused")
     assert shop.stock_of(teapot) == 9
 
 
-def test_a_key_for_another_thing_is_refused(shop: Shop, user: int, teapot: int) -> None:
+def test_a_key_for_another_thing_is_refused(shop: EagerShop, user: int, teapot: int) -> None:
     grace = shop.add_user("Grace")
     orders = [shop.place_order(user, {teapot: 1}) for _ in range(2)]
     shop.cancel(orders[0], Idempotency_Key=KEY).expect(200)
@@ -88,14 +88,14 @@ def test_a_key_for_another_thing_is_refused(shop: Shop, user: int, teapot: int) 
     assert shop.status_of_user(grace) == "active"
 
 
-def test_the_same_key_on_another_route_is_another_key(shop: Shop, user: int, teapot: int) -> None:
+def test_the_same_key_on_another_route_is_another_key(shop: EagerShop, user: int, teapot: int) -> None:
     order = shop.ask_to_place_order(user, {teapot: 1}, Idempotency_Key=KEY).expect(201).json["order"]["id"]
     shop.cancel(order, Idempotency_Key=KEY).expect(200)
     shop.remove_user(user, Idempotency_Key=KEY).expect(200)
     assert shop.orders_of(user) == {order: "cancelled"}
 
 
-def test_callers_do_not_share_their_keys(shop: Shop, user: int, teapot: int) -> None:
+def test_callers_do_not_share_their_keys(shop: EagerShop, user: int, teapot: int) -> None:
     ids = [
         shop.ask_to_place_order(user, {teapot: 1}, Idempotency_Key=KEY, **caller).expect(201).json["order"]["id"]
         for caller in ({}, {"Authorization": "Bearer ada"}, {"Authorization": "Bearer grace"})
@@ -106,12 +106,12 @@ def test_callers_do_not_share_their_keys(shop: Shop, user: int, teapot: int) -> 
     assert shop.stock_of(teapot) == 7
 
 
-def test_credentials_are_not_kept(shop: Shop, user: int) -> None:
+def test_credentials_are_not_kept(shop: EagerShop, user: int) -> None:
     shop.remove_user(user, Idempotency_Key=KEY, Authorization="Bearer secret").expect(200)
     assert "secret" not in str(shop.everything())
 
 
-def test_a_refusal_is_repeated_too_even_when_the_reason_is_gone(shop: Shop, user: int, teapot: int) -> None:
+def test_a_refusal_is_repeated_too_even_when_the_reason_is_gone(shop: EagerShop, user: int, teapot: int) -> None:
     first = shop.ask_to_place_order(user, {teapot: 11}, Idempotency_Key=KEY)
     first.problem(409, "refused")
     shop.adjust_stock(teapot, 1).expect(200)
@@ -120,7 +120,7 @@ def test_a_refusal_is_repeated_too_even_when_the_reason_is_gone(shop: Shop, user
     shop.ask_to_place_order(user, {teapot: 11}, Idempotency_Key="another").expect(201)
 
 
-def test_a_refused_removal_is_repeated_too(shop: Shop, user: int) -> None:
+def test_a_refused_removal_is_repeated_too(shop: EagerShop, user: int) -> None:
     vase = shop.add_product("vase", stock=1, capacity=1)
     shop.place_order(user, {vase: 1})
     shop.adjust_stock(vase, 1).expect(200)
@@ -131,7 +131,7 @@ def test_a_refused_removal_is_repeated_too(shop: Shop, user: int) -> None:
     assert shop.status_of_user(user) == "active"
 
 
-def test_what_was_never_accepted_does_not_use_up_the_key(shop: Shop, user: int, teapot: int) -> None:
+def test_what_was_never_accepted_does_not_use_up_the_key(shop: EagerShop, user: int, teapot: int) -> None:
     """Bad input, a refusal at the door or a locked row leave nothing behind that could be replayed."""
     shop.call("orders", "POST", "/orders", {"user_id": "x", "lines": []}, headers={"Idempotency-Key": KEY}).problem(
         422, "validation"
@@ -142,7 +142,7 @@ def test_what_was_never_accepted_does_not_use_up_the_key(shop: Shop, user: int, 
     shop.remove_user(user, Idempotency_Key=KEY).expect(200)
 
 
-def test_a_repetition_joins_what_is_not_decided_yet(shop: Shop, user: int, teapot: int) -> None:
+def test_a_repetition_joins_what_is_not_decided_yet(shop: EagerShop, user: int, teapot: int) -> None:
     shop.place_order(user, {teapot: 3})
     with shop.post.loses():
         first = shop.remove_user(user, Idempotency_Key=KEY, Prefer="respond-async").expect(202)
@@ -154,7 +154,7 @@ def test_a_repetition_joins_what_is_not_decided_yet(shop: Shop, user: int, teapo
     assert third.json["transaction"]["state"] == "committed"
 
 
-def test_a_client_may_wait_differently_when_it_asks_again(shop: Shop, user: int, teapot: int) -> None:
+def test_a_client_may_wait_differently_when_it_asks_again(shop: EagerShop, user: int, teapot: int) -> None:
     first = shop.ask_to_place_order(user, {teapot: 1}, Idempotency_Key=KEY, Prefer="respond-async").expect(202)
     again = shop.ask_to_place_order(user, {teapot: 1}, Idempotency_Key=KEY, Prefer="wait=3").expect(201)
     assert again.json["transaction"]["id"] == first.json["transaction"]["id"]
@@ -163,7 +163,7 @@ def test_a_client_may_wait_differently_when_it_asks_again(shop: Shop, user: int,
 
 @each_call
 def test_of_requests_with_one_key_at_the_same_time_one_is_done_and_all_get_its_answer(
-    shop: Shop, user: int, teapot: int, verb: str
+    shop: EagerShop, user: int, teapot: int, verb: str
 ) -> None:
     ask = asking(shop, user, teapot)[verb]
     together, answers = threading.Barrier(4), []
@@ -188,7 +188,7 @@ def test_of_requests_with_one_key_at_the_same_time_one_is_done_and_all_get_its_a
 # ---- "a retryable abort frees its key"
 
 
-def given_up(shop: Shop, user: int, teapot: int) -> Answer:
+def given_up(shop: EagerShop, user: int, teapot: int) -> Answer:
     """A placing that was given up after its retries, because a row was locked all the time."""
     with shop.locked("products", "SELECT 1 FROM products FOR UPDATE"):
         accepted = shop.ask_to_place_order(user, {teapot: 1}, Idempotency_Key=KEY, Prefer="respond-async").expect(202)
@@ -199,7 +199,7 @@ def given_up(shop: Shop, user: int, teapot: int) -> Answer:
     return accepted
 
 
-def test_a_request_that_was_given_up_may_be_sent_again_with_its_key(shop: Shop, user: int, teapot: int) -> None:
+def test_a_request_that_was_given_up_may_be_sent_again_with_its_key(shop: EagerShop, user: int, teapot: int) -> None:
     first = given_up(shop, user, teapot).json["transaction"]["id"]
     assert shop.transaction("orders", first)["state"] == "aborted"
     again = shop.ask_to_place_order(user, {teapot: 1}, Idempotency_Key=KEY).expect(201)
@@ -209,7 +209,7 @@ def test_a_request_that_was_given_up_may_be_sent_again_with_its_key(shop: Shop, 
     assert shop.stock_of(teapot) == 9
 
 
-def test_a_key_that_was_freed_is_free_for_another_request_too(shop: Shop, user: int, teapot: int) -> None:
+def test_a_key_that_was_freed_is_free_for_another_request_too(shop: EagerShop, user: int, teapot: int) -> None:
     given_up(shop, user, teapot)
     shop.ask_to_place_order(user, {teapot: 2}, Idempotency_Key=KEY).expect(201)
     assert shop.stock_of(teapot) == 8

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from eager_line import all_placed, all_removed, answer_rollbacks, attempts_of, ends, reason
-from eager_shop import LIMITS, Shop, message
+from eager_shop import LIMITS, EagerShop, message
 from sqlalchemy.orm import Session
 
 from atomic_commit import TransactionRecord, journal
@@ -19,7 +19,7 @@ from users_service.remove_user import remove_user
 
 
 @pytest.fixture
-def customers(shop: Shop, teapot: int) -> list[int]:
+def customers(shop: EagerShop, teapot: int) -> list[int]:
     """Five users, each with an open order of one of the ten teapots."""
     ids = [shop.add_user(f"User{number}") for number in range(5)]
     for id in ids:
@@ -31,7 +31,7 @@ def customers(shop: Shop, teapot: int) -> list[int]:
 
 
 def test_who_waits_goes_together_with_one_prepared_transaction_in_each_service(
-    shop: Shop, customers: list[int], teapot: int
+    shop: EagerShop, customers: list[int], teapot: int
 ) -> None:
     begun = all_removed(shop, customers)
     before = shop.query("products", "SELECT count(*) FROM branch_rows")[0][0]
@@ -43,7 +43,7 @@ def test_who_waits_goes_together_with_one_prepared_transaction_in_each_service(
     assert shop.stock_of(teapot) == 10
 
 
-def test_one_that_comes_to_an_idle_service_goes_at_once_and_by_itself(shop: Shop, customers: list[int]) -> None:
+def test_one_that_comes_to_an_idle_service_goes_at_once_and_by_itself(shop: EagerShop, customers: list[int]) -> None:
     first, second = (shop.begin("users", "remove_user", user_id=id) for id in customers[:2])
     assert not first.waiting
     assert not second.waiting
@@ -53,7 +53,7 @@ def test_one_that_comes_to_an_idle_service_goes_at_once_and_by_itself(shop: Shop
 
 
 def test_what_comes_while_all_attempts_are_taken_waits_and_goes_when_one_of_them_is_decided(
-    shop: Shop, teapot: int
+    shop: EagerShop, teapot: int
 ) -> None:
     users = [shop.add_user(f"User{number}") for number in range(LIMITS.attempts_at_once + 3)]
     begun = [shop.begin("users", "remove_user", user_id=id) for id in users]
@@ -68,7 +68,7 @@ def test_what_comes_while_all_attempts_are_taken_waits_and_goes_when_one_of_them
     shop.recover()
 
 
-def test_an_attempt_is_shared_by_so_many_and_no_more(shop: Shop, user: int) -> None:
+def test_an_attempt_is_shared_by_so_many_and_no_more(shop: EagerShop, user: int) -> None:
     teapot = shop.add_product(stock=1000)
     begun = all_placed(shop, *[(user, {teapot: 1})] * (LIMITS.attempt_size + 3))
     shop.dispatch("orders", "place_order")
@@ -77,7 +77,7 @@ def test_an_attempt_is_shared_by_so_many_and_no_more(shop: Shop, user: int) -> N
     assert shop.stock_of(teapot) == 1000 - len(begun)
 
 
-def test_whoever_waits_longest_goes_first(shop: Shop, user: int) -> None:
+def test_whoever_waits_longest_goes_first(shop: EagerShop, user: int) -> None:
     teapot = shop.add_product(stock=1)
     early, late = all_placed(shop, (user, {teapot: 1}), (user, {teapot: 1}))
     shop.dispatch("orders", "place_order")
@@ -85,7 +85,7 @@ def test_whoever_waits_longest_goes_first(shop: Shop, user: int) -> None:
     assert [state for state, _ in ends(shop, "orders", [early, late])] == ["committed", "aborted"]
 
 
-def test_two_who_dispatch_at_once_form_no_attempt_twice(shop: Shop, customers: list[int]) -> None:
+def test_two_who_dispatch_at_once_form_no_attempt_twice(shop: EagerShop, customers: list[int]) -> None:
     begun = all_removed(shop, customers)
     with shop.post.loses():
         together = [threading.Thread(target=shop.dispatch, args=("users", "remove_user")) for _ in range(4)]
@@ -100,7 +100,7 @@ def test_two_who_dispatch_at_once_form_no_attempt_twice(shop: Shop, customers: l
 # ---- one of them says no
 
 
-def test_one_that_the_first_branch_refuses_is_left_out_and_the_others_commit(shop: Shop, user: int) -> None:
+def test_one_that_the_first_branch_refuses_is_left_out_and_the_others_commit(shop: EagerShop, user: int) -> None:
     teapot = shop.add_product(stock=10)
     begun = all_placed(shop, (user, {teapot: 1}), (999, {teapot: 1}), (user, {teapot: 2}))
     shop.dispatch("orders", "place_order")
@@ -110,7 +110,7 @@ def test_one_that_the_first_branch_refuses_is_left_out_and_the_others_commit(sho
     assert shop.stock_of(teapot) == 7
 
 
-def test_one_that_a_later_branch_refuses_is_left_out_where_the_first_only_holds(shop: Shop, user: int) -> None:
+def test_one_that_a_later_branch_refuses_is_left_out_where_the_first_only_holds(shop: EagerShop, user: int) -> None:
     teapot = shop.add_product(stock=10)
     begun = all_placed(shop, (user, {teapot: 1}), (user, {teapot: 99}), (user, {teapot: 2}))
     shop.dispatch("orders", "place_order")
@@ -121,7 +121,7 @@ def test_one_that_a_later_branch_refuses_is_left_out_where_the_first_only_holds(
 
 
 def test_one_that_a_later_branch_refuses_is_aborted_and_the_others_go_again_without_it(
-    shop: Shop, customers: list[int], teapot: int, full: int
+    shop: EagerShop, customers: list[int], teapot: int, full: int
 ) -> None:
     """Where the first branch has changed something, nobody can be left out of that."""
     shop.place_order(customers[1], {full: 1})
@@ -135,12 +135,12 @@ def test_one_that_a_later_branch_refuses_is_aborted_and_the_others_go_again_with
 
 
 @pytest.fixture
-def full(shop: Shop) -> int:
+def full(shop: EagerShop) -> int:
     return shop.add_product("kettle", stock=10)
 
 
 def test_those_who_were_rolled_back_because_of_another_go_again_together_and_without_newcomers(
-    shop: Shop, customers: list[int], full: int, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, customers: list[int], full: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each of them has been found good. A stranger may be the next whom the warehouse refuses."""
     shop.place_order(customers[1], {full: 1})
@@ -164,7 +164,7 @@ def test_those_who_were_rolled_back_because_of_another_go_again_together_and_wit
     assert ends(shop, "users", late) == [("aborted", 1)] * 2
 
 
-def test_a_refusal_that_the_others_have_caused_is_none(shop: Shop, user: int) -> None:
+def test_a_refusal_that_the_others_have_caused_is_none(shop: EagerShop, user: int) -> None:
     """Eight and eight of ten: beside the first the second one gets too little, but the first has not got anything yet
     either. Alone each would be served; so one of them is, and the other is refused because of what is then committed.
     """
@@ -179,7 +179,7 @@ def test_a_refusal_that_the_others_have_caused_is_none(shop: Shop, user: int) ->
     assert shop.stock_of(teapot) == 2
 
 
-def test_what_is_refused_at_every_branch_by_different_ones_leaves_the_rest(shop: Shop, user: int) -> None:
+def test_what_is_refused_at_every_branch_by_different_ones_leaves_the_rest(shop: EagerShop, user: int) -> None:
     teapot = shop.add_product(stock=10)
     begun = all_placed(
         shop, (user, {teapot: 99}), (999, {teapot: 1}), (user, {teapot: 1}), (user, {77: 1}), (user, {teapot: 1})
@@ -192,7 +192,7 @@ def test_what_is_refused_at_every_branch_by_different_ones_leaves_the_rest(shop:
     assert reasons == ["insufficient_stock", "unknown_user", None, "unknown_product", None]
 
 
-def test_all_of_them_refused_are_all_aborted_in_one_attempt(shop: Shop, user: int) -> None:
+def test_all_of_them_refused_are_all_aborted_in_one_attempt(shop: EagerShop, user: int) -> None:
     teapot = shop.add_product(stock=1)
     begun = all_placed(shop, *[(user, {teapot: quantity}) for quantity in (5, 6, 7)])
     shop.dispatch("orders", "place_order")
@@ -200,7 +200,7 @@ def test_all_of_them_refused_are_all_aborted_in_one_attempt(shop: Shop, user: in
     assert list(attempts_of(shop, "orders", begun).values()) == [3]
 
 
-def test_one_whose_row_is_held_by_somebody_is_left_out_and_tried_again(shop: Shop, customers: list[int]) -> None:
+def test_one_whose_row_is_held_by_somebody_is_left_out_and_tried_again(shop: EagerShop, customers: list[int]) -> None:
     teapot = shop.add_product(stock=10)
     begun = all_placed(shop, *[(user, {teapot: 1}) for user in customers])
     with shop.locked("users", "SELECT 1 FROM users WHERE id = :id FOR UPDATE", id=customers[2]):
@@ -212,7 +212,9 @@ def test_one_whose_row_is_held_by_somebody_is_left_out_and_tried_again(shop: Sho
     assert shop.stock_of(teapot) == 5
 
 
-def test_one_that_spoils_it_for_the_others_goes_alone_from_then_on(shop: Shop, customers: list[int], full: int) -> None:
+def test_one_that_spoils_it_for_the_others_goes_alone_from_then_on(
+    shop: EagerShop, customers: list[int], full: int
+) -> None:
     """Somebody holds a product's row for long: whose order has that one must not hold up the rest again and again."""
     shop.place_order(customers[1], {full: 1})
     begun = all_removed(shop, customers[:3])
@@ -224,7 +226,7 @@ def test_one_that_spoils_it_for_the_others_goes_alone_from_then_on(shop: Shop, c
     assert {state for state, _ in ends(shop, "users", begun)} == {"committed"}
 
 
-def test_an_earlier_member_that_was_left_out_is_not_judged_by_what_came_after_it(shop: Shop, user: int) -> None:
+def test_an_earlier_member_that_was_left_out_is_not_judged_by_what_came_after_it(shop: EagerShop, user: int) -> None:
     """The first branch leaves one out because of a lock; the last one refuses another. The first is tried again."""
     ada, teapot = shop.add_user("Eve"), shop.add_product(stock=1)
     begun = all_placed(shop, (ada, {teapot: 1}), (user, {teapot: 5}))
@@ -239,7 +241,7 @@ def test_an_earlier_member_that_was_left_out_is_not_judged_by_what_came_after_it
 
 
 @pytest.fixture
-def nobody_may_order_seven(shop: Shop) -> Any:
+def nobody_may_order_seven(shop: EagerShop) -> Any:
     """A defect of the orders service: its table refuses some new rows."""
     shop.query("orders", "ALTER TABLE order_lines ADD CONSTRAINT odd CHECK (quantity <> 7) NOT VALID")
     yield
@@ -247,7 +249,7 @@ def nobody_may_order_seven(shop: Shop) -> Any:
 
 
 @pytest.mark.usefixtures("nobody_may_order_seven")
-def test_one_whose_own_change_fails_is_found_by_letting_each_go_alone(shop: Shop, user: int) -> None:
+def test_one_whose_own_change_fails_is_found_by_letting_each_go_alone(shop: EagerShop, user: int) -> None:
     teapot = shop.add_product(stock=100)
     begun = all_placed(shop, *[(user, {teapot: quantity}) for quantity in (1, 7, 2)])
     shop.dispatch("orders", "place_order")
@@ -258,7 +260,9 @@ def test_one_whose_own_change_fails_is_found_by_letting_each_go_alone(shop: Shop
 
 
 @pytest.mark.usefixtures("nobody_may_order_seven")
-def test_one_that_got_too_little_because_of_one_that_never_commits_gets_it_in_the_end(shop: Shop, user: int) -> None:
+def test_one_that_got_too_little_because_of_one_that_never_commits_gets_it_in_the_end(
+    shop: EagerShop, user: int
+) -> None:
     teapot = shop.add_product(stock=10)
     begun = all_placed(shop, (user, {teapot: 7}), (user, {teapot: 8}))
     shop.dispatch("orders", "place_order")
@@ -268,7 +272,7 @@ def test_one_that_got_too_little_because_of_one_that_never_commits_gets_it_in_th
 
 
 def test_one_that_had_no_room_because_of_one_that_never_commits_is_served_in_the_end(
-    shop: Shop, customers: list[int], teapot: int, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, customers: list[int], teapot: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Behind a branch that changes something: beside the first there is no room for the second, alone there is."""
 
@@ -287,7 +291,7 @@ def test_one_that_had_no_room_because_of_one_that_never_commits_is_served_in_the
 
 
 def test_one_whose_mark_cannot_be_taken_back_does_not_keep_the_others_undecided(
-    shop: Shop, customers: list[int], teapot: int
+    shop: EagerShop, customers: list[int], teapot: int
 ) -> None:
     """Two cancellations that the warehouse refuses; the order of one is locked by somebody."""
     orders = [next(iter(shop.orders_of(user))) for user in customers]
@@ -305,7 +309,7 @@ def test_one_whose_mark_cannot_be_taken_back_does_not_keep_the_others_undecided(
 # ---- silence, repetition, rivals
 
 
-def test_silence_sends_all_of_them_into_another_attempt(shop: Shop, customers: list[int], teapot: int) -> None:
+def test_silence_sends_all_of_them_into_another_attempt(shop: EagerShop, customers: list[int], teapot: int) -> None:
     begun = all_removed(shop, customers)
     with shop.post.loses():
         shop.dispatch("users", "remove_user")
@@ -314,7 +318,7 @@ def test_silence_sends_all_of_them_into_another_attempt(shop: Shop, customers: l
     assert shop.stock_of(teapot) == 10
 
 
-def test_what_comes_late_of_an_attempt_that_was_given_up_changes_nothing(shop: Shop, customers: list[int]) -> None:
+def test_what_comes_late_of_an_attempt_that_was_given_up_changes_nothing(shop: EagerShop, customers: list[int]) -> None:
     begun = all_removed(shop, customers)
     with shop.post.loses():
         shop.dispatch("users", "remove_user")
@@ -330,7 +334,7 @@ def test_what_comes_late_of_an_attempt_that_was_given_up_changes_nothing(shop: S
     assert shop.everything() == everything
 
 
-def test_of_rivals_one_decides_about_all_of_them(shop: Shop, customers: list[int], teapot: int) -> None:
+def test_of_rivals_one_decides_about_all_of_them(shop: EagerShop, customers: list[int], teapot: int) -> None:
     begun = all_removed(shop, customers)
     with shop.post.loses():
         shop.dispatch("users", "remove_user")
@@ -361,7 +365,7 @@ def test_of_rivals_one_decides_about_all_of_them(shop: Shop, customers: list[int
 
 
 def test_who_is_in_an_attempt_of_which_nothing_was_sent_goes_with_the_same_ones_later(
-    shop: Shop, customers: list[int]
+    shop: EagerShop, customers: list[int]
 ) -> None:
     """The broker may have taken the chain after all: another one under the same identifiers must say the same."""
     begun = all_removed(shop, customers)
@@ -374,7 +378,7 @@ def test_who_is_in_an_attempt_of_which_nothing_was_sent_goes_with_the_same_ones_
     assert ends(shop, "users", begun) == [("committed", 1)] * 5
 
 
-def test_one_that_is_silent_again_and_again_goes_alone(shop: Shop, customers: list[int]) -> None:
+def test_one_that_is_silent_again_and_again_goes_alone(shop: EagerShop, customers: list[int]) -> None:
     """It may be what the workers die of."""
     begun = all_removed(shop, customers)
     with shop.post.loses():
@@ -391,7 +395,7 @@ def test_one_that_is_silent_again_and_again_goes_alone(shop: Shop, customers: li
 # ---- time and trouble
 
 
-def test_whoever_stood_in_line_past_the_deadline_is_tried_all_the_same(shop: Shop, customers: list[int]) -> None:
+def test_whoever_stood_in_line_past_the_deadline_is_tried_all_the_same(shop: EagerShop, customers: list[int]) -> None:
     begun = all_removed(shop, customers)
     shop.deadline_passes()
     shop.sweep()
@@ -399,7 +403,7 @@ def test_whoever_stood_in_line_past_the_deadline_is_tried_all_the_same(shop: Sho
 
 
 def test_whoever_was_tried_before_is_not_tried_after_the_deadline(
-    shop: Shop, customers: list[int], teapot: int
+    shop: EagerShop, customers: list[int], teapot: int
 ) -> None:
     begun = all_removed(shop, customers)
     with shop.post.loses():
@@ -415,7 +419,7 @@ def test_whoever_was_tried_before_is_not_tried_after_the_deadline(
 
 
 @pytest.mark.loud
-def test_all_of_an_attempt_are_put_aside_together_and_released_together(shop: Shop, customers: list[int]) -> None:
+def test_all_of_an_attempt_are_put_aside_together_and_released_together(shop: EagerShop, customers: list[int]) -> None:
     begun = all_removed(shop, customers)
     with shop.post.loses():
         shop.dispatch("users", "remove_user")
@@ -429,7 +433,7 @@ def test_all_of_an_attempt_are_put_aside_together_and_released_together(shop: Sh
 
 
 @pytest.mark.loud
-def test_one_of_a_kind_that_nobody_knows_is_put_aside_and_the_others_go(shop: Shop, customers: list[int]) -> None:
+def test_one_of_a_kind_that_nobody_knows_is_put_aside_and_the_others_go(shop: EagerShop, customers: list[int]) -> None:
     begun = all_removed(shop, customers)
     shop.query("users", "UPDATE transactions SET kind = 'refund' WHERE id = :id", id=begun[0].id)
     assert shop.atomic("users").coordinator.dispatch_all()

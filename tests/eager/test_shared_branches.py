@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 from eager_line import all_placed, attempts_of, ends, reason
-from eager_shop import INSTALLATION, LIMITS, Shop
+from eager_shop import INSTALLATION, LIMITS, EagerShop
 from sqlalchemy.orm import Session
 
 from atomic_commit import Impossible, Refused, TransactionRecord
@@ -23,22 +23,24 @@ from users_service.branches import branches as users
 from users_service.remove_user import remove_user
 
 
-def all_cancelled(shop: Shop, orders: list[int]) -> list[TransactionRecord]:
+def all_cancelled(shop: EagerShop, orders: list[int]) -> list[TransactionRecord]:
     """Cancellations of them that stand in line together."""
     with shop.all_stand_in_line():
         return [shop.begin("orders", "cancel_order", order_id=id) for id in orders]
 
 
-def no_room_for_more(shop: Shop, product: int) -> None:
+def no_room_for_more(shop: EagerShop, product: int) -> None:
     shop.call("products", "PATCH", f"/products/{product}", {"capacity": shop.stock_of(product)}).expect(200)
 
 
 @pytest.fixture
-def kettle(shop: Shop) -> int:
+def kettle(shop: EagerShop) -> int:
     return shop.add_product("kettle", stock=10)
 
 
-def test_a_no_undoes_what_its_own_has_done_and_nothing_else(shop: Shop, user: int, teapot: int, kettle: int) -> None:
+def test_a_no_undoes_what_its_own_has_done_and_nothing_else(
+    shop: EagerShop, user: int, teapot: int, kettle: int
+) -> None:
     """The second one is refused when it has put back its teapot, because there is no room for its kettle."""
     orders = [shop.place_order(user, lines) for lines in ({teapot: 1}, {teapot: 1, kettle: 1}, {teapot: 1})]
     no_room_for_more(shop, kettle)
@@ -49,7 +51,7 @@ def test_a_no_undoes_what_its_own_has_done_and_nothing_else(shop: Shop, user: in
     assert (shop.stock_of(teapot), shop.stock_of(kettle)) == (9, 9)
 
 
-def test_each_finds_in_its_session_what_a_new_one_would_find(shop: Shop, teapot: int) -> None:
+def test_each_finds_in_its_session_what_a_new_one_would_find(shop: EagerShop, teapot: int) -> None:
     """What a function has read for one is not what it gets to see for the next, though somebody still holds it."""
     held = []
 
@@ -68,7 +70,7 @@ def test_each_finds_in_its_session_what_a_new_one_would_find(shop: Shop, teapot:
 
 
 def test_a_refusal_in_the_first_branch_is_none_where_those_who_caused_it_do_not_commit(
-    shop: Shop, user: int, teapot: int
+    shop: EagerShop, user: int, teapot: int
 ) -> None:
     """There is room for one teapot. The first one gets it, but can't commit: its order is locked."""
     orders = [shop.place_order(user, {teapot: 1}) for _ in range(2)]
@@ -104,7 +106,7 @@ def lock_each(session: Session, product_id: list[int], refused: list[bool]) -> N
 
 
 @pytest.mark.parametrize("together", [take_each, None], ids=["together", "one-by-one"])
-def test_who_is_left_out_keeps_no_row_locked(shop: Shop, teapot: int, kettle: int, together: Any) -> None:
+def test_who_is_left_out_keeps_no_row_locked(shop: EagerShop, teapot: int, kettle: int, together: Any) -> None:
     """What is prepared keeps its locks until the outcome: whoever wants that row would wait for what has no use."""
     branch = BranchDeclaration("products.take_one", take_one, ("product_id", "refused"), lock_each, together)
     members = {
@@ -121,7 +123,7 @@ def test_who_is_left_out_keeps_no_row_locked(shop: Shop, teapot: int, kettle: in
     assert stocks == [8, 10]
 
 
-def test_whose_refusal_together_tells_is_asked_no_second_time(shop: Shop, teapot: int, kettle: int) -> None:
+def test_whose_refusal_together_tells_is_asked_no_second_time(shop: EagerShop, teapot: int, kettle: int) -> None:
     """Whom the function for several names is believed: the function for one is not called at all."""
     asked: list[int] = []
 
@@ -135,7 +137,7 @@ def test_whose_refusal_together_tells_is_asked_no_second_time(shop: Shop, teapot
     assert (list(run.added), list(run.noes), asked) == (["a", "c"], ["b"], [])
 
 
-def test_a_user_who_is_being_removed_is_not_locked_for_an_order_that_is_refused(shop: Shop, user: int) -> None:
+def test_a_user_who_is_being_removed_is_not_locked_for_an_order_that_is_refused(shop: EagerShop, user: int) -> None:
     """The removal would wait for it."""
     leaver = shop.add_user("Leaver")
     with shop.post.loses():
@@ -151,7 +153,7 @@ def test_a_user_who_is_being_removed_is_not_locked_for_an_order_that_is_refused(
 
 
 def test_an_outcome_worker_does_not_wait_long_for_a_row_of_the_business(
-    shop: Shop, customers: list[int], teapot: int, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, customers: list[int], teapot: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be the one who would have to let go of it."""
     waits: list[str] = []
@@ -173,7 +175,7 @@ def test_an_outcome_worker_does_not_wait_long_for_a_row_of_the_business(
 
 
 @pytest.fixture
-def customers(shop: Shop, teapot: int) -> list[int]:
+def customers(shop: EagerShop, teapot: int) -> list[int]:
     ids = [shop.add_user(f"User{number}") for number in range(2)]
     for id in ids:
         shop.place_order(id, {teapot: 1})
@@ -192,7 +194,7 @@ def zero_by_object(session: Session, product_id: int) -> None:
 
 
 @pytest.mark.parametrize("function", [zero_by_statement, zero_by_object])
-def test_a_hold_that_writes_is_refused_loudly(shop: Shop, teapot: int, function: Any) -> None:
+def test_a_hold_that_writes_is_refused_loudly(shop: EagerShop, teapot: int, function: Any) -> None:
     """Whom a later branch leaves out stays in what it has prepared."""
     branch = BranchDeclaration("products.look", function, ("product_id",), holds=True)
     gid = Gid(INSTALLATION, "orders.look", uuid4(), 1, branch.name)
@@ -206,7 +208,7 @@ def test_a_hold_that_writes_is_refused_loudly(shop: Shop, teapot: int, function:
 # ---- the decision
 
 
-def test_an_attempt_that_has_lost_a_member_is_decided_by_nobody(shop: Shop, user: int, teapot: int) -> None:
+def test_an_attempt_that_has_lost_a_member_is_decided_by_nobody(shop: EagerShop, user: int, teapot: int) -> None:
     """Whatever did that: what its branches have prepared is for all of them."""
     begun = all_placed(shop, *[(user, {teapot: 1})] * 3)
     with shop.post.loses():
@@ -226,7 +228,7 @@ def test_an_attempt_that_has_lost_a_member_is_decided_by_nobody(shop: Shop, user
 
 
 def test_one_whose_own_change_is_refused_is_not_the_end_of_the_others(
-    shop: Shop, user: int, teapot: int, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, user: int, teapot: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def commit(session: Session, transaction: Any, values: Any) -> Any:
         if len(values["lines"]) == 1 and values["lines"][0]["quantity"] == 2:
@@ -243,7 +245,7 @@ def test_one_whose_own_change_is_refused_is_not_the_end_of_the_others(
 
 
 def test_nobody_is_forgotten_by_what_commits_together(
-    shop: Shop, user: int, teapot: int, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, user: int, teapot: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def forgetful(session: Session, placed: Any) -> Any:
         return place_order.commit_batch(session, dict(list(placed.items())[:-1]))  # type: ignore[misc]
@@ -257,7 +259,9 @@ def test_nobody_is_forgotten_by_what_commits_together(
     assert list(shop.orders_of(user).values()) == ["open"] * 2
 
 
-def test_a_change_that_fails_for_all_together_is_not_counted_against_each(shop: Shop, user: int, teapot: int) -> None:
+def test_a_change_that_fails_for_all_together_is_not_counted_against_each(
+    shop: EagerShop, user: int, teapot: int
+) -> None:
     shop.query("orders", "ALTER TABLE orders ADD CONSTRAINT closed CHECK (false) NOT VALID")
     try:
         begun = all_placed(shop, (user, {teapot: 1}), (user, {teapot: 1}))

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 from eager_line import all_placed, all_removed, answer_rollbacks, attempts_of, attempts_within, ends, prepare_together
-from eager_shop import LIMITS, Shop
+from eager_shop import LIMITS, EagerShop
 from eager_steps import give_up
 from sqlalchemy.orm import Session
 
@@ -25,12 +25,12 @@ _BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE cardinality(pg_blocking_
 
 
 @pytest.fixture
-def users(shop: Shop) -> list[int]:
+def users(shop: EagerShop) -> list[int]:
     return [shop.add_user(f"User{number}") for number in range(5)]
 
 
 @pytest.fixture
-def tried(shop: Shop, user: int) -> TransactionRecord:
+def tried(shop: EagerShop, user: int) -> TransactionRecord:
     """A removal whose first attempt was given up and is settled: it waits for the second."""
     removal = shop.begin("users", "remove_user", user_id=user)
     give_up(shop, removal)
@@ -43,7 +43,7 @@ def tried(shop: Shop, user: int) -> TransactionRecord:
 
 
 def test_two_who_form_attempts_at_the_same_moment_form_no_more_than_are_allowed(
-    shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, users: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Locks on the rows alone would not do: there are enough others, and each would count the attempts too early."""
     all_removed(shop, users)
@@ -66,7 +66,7 @@ def test_two_who_form_attempts_at_the_same_moment_form_no_more_than_are_allowed(
     shop.recover()
 
 
-def test_of_two_who_begin_at_the_same_moment_one_takes_the_last_turn(shop: Shop) -> None:
+def test_of_two_who_begin_at_the_same_moment_one_takes_the_last_turn(shop: EagerShop) -> None:
     def waits(session: Session, kind: str) -> bool:
         return journal.insert_transaction(
             session,
@@ -91,7 +91,7 @@ def test_of_two_who_begin_at_the_same_moment_one_takes_the_last_turn(shop: Shop)
         assert not waits(other, "remove_user")
 
 
-def test_nobody_overtakes_those_who_stand_in_line(shop: Shop, users: list[int]) -> None:
+def test_nobody_overtakes_those_who_stand_in_line(shop: EagerShop, users: list[int]) -> None:
     begun = all_removed(shop, users[:2])
     begun.append(shop.begin("users", "remove_user", user_id=users[2]))
     assert begun[2].waiting
@@ -99,7 +99,7 @@ def test_nobody_overtakes_those_who_stand_in_line(shop: Shop, users: list[int]) 
     shop.recover()
 
 
-def test_an_attempt_counts_as_one_however_many_share_it(shop: Shop, users: list[int]) -> None:
+def test_an_attempt_counts_as_one_however_many_share_it(shop: EagerShop, users: list[int]) -> None:
     all_removed(shop, users[: LIMITS.attempts_at_once])
     with shop.post.loses():
         shop.dispatch("users", "remove_user")
@@ -108,7 +108,7 @@ def test_an_attempt_counts_as_one_however_many_share_it(shop: Shop, users: list[
 
 
 @pytest.mark.loud
-def test_what_is_put_aside_takes_no_turn(shop: Shop, users: list[int]) -> None:
+def test_what_is_put_aside_takes_no_turn(shop: EagerShop, users: list[int]) -> None:
     aside = [shop.begin("users", "remove_user", user_id=id) for id in users[: LIMITS.attempts_at_once]]
     for record in aside:
         shop.atomic("users").coordinator.quarantine(record.id, "look at it")
@@ -118,7 +118,7 @@ def test_what_is_put_aside_takes_no_turn(shop: Shop, users: list[int]) -> None:
 
 
 @pytest.mark.loud
-def test_what_is_put_aside_while_it_stands_in_line_stays_there(shop: Shop, users: list[int]) -> None:
+def test_what_is_put_aside_while_it_stands_in_line_stays_there(shop: EagerShop, users: list[int]) -> None:
     begun = all_removed(shop, users[:3])
     shop.atomic("users").coordinator.quarantine(begun[1].id, "look at it")
     shop.sweep()
@@ -128,7 +128,7 @@ def test_what_is_put_aside_while_it_stands_in_line_stays_there(shop: Shop, users
 
 
 @pytest.mark.loud
-def test_the_last_answer_of_an_old_attempt_releases_nobody_who_is_put_aside(shop: Shop, users: list[int]) -> None:
+def test_the_last_answer_of_an_old_attempt_releases_nobody_who_is_put_aside(shop: EagerShop, users: list[int]) -> None:
     """They stand in line for the next one; that they may go is for a person to say."""
     begun = all_removed(shop, users[:2])
     with shop.post.loses():
@@ -149,7 +149,7 @@ def test_the_last_answer_of_an_old_attempt_releases_nobody_who_is_put_aside(shop
 # ---- silence
 
 
-def silent_removals(shop: Shop, users: list[int]) -> list[TransactionRecord]:
+def silent_removals(shop: EagerShop, users: list[int]) -> list[TransactionRecord]:
     """Removals that have all been silent once, and each of which takes a place again. Their chains are lost."""
     with shop.post.loses():
         begun = [shop.begin("users", "remove_user", user_id=id) for id in users]
@@ -164,7 +164,7 @@ def silent_removals(shop: Shop, users: list[int]) -> list[TransactionRecord]:
     return begun
 
 
-def test_silent_attempts_do_not_keep_others_of_their_kind_from_going(shop: Shop, users: list[int]) -> None:
+def test_silent_attempts_do_not_keep_others_of_their_kind_from_going(shop: EagerShop, users: list[int]) -> None:
     """Their workers may die of what they do. Whoever comes meanwhile is no part of that."""
     silent = silent_removals(shop, users[: LIMITS.attempts_at_once])
     for user in users[LIMITS.attempts_at_once :]:
@@ -173,7 +173,7 @@ def test_silent_attempts_do_not_keep_others_of_their_kind_from_going(shop: Shop,
     shop.recover()
 
 
-def test_those_who_stand_in_line_do_not_wait_for_the_silent_either(shop: Shop, users: list[int]) -> None:
+def test_those_who_stand_in_line_do_not_wait_for_the_silent_either(shop: EagerShop, users: list[int]) -> None:
     silent_removals(shop, users[: LIMITS.attempts_at_once])
     others = all_removed(shop, users[LIMITS.attempts_at_once :])
     shop.dispatch("users", "remove_user")
@@ -181,7 +181,7 @@ def test_those_who_stand_in_line_do_not_wait_for_the_silent_either(shop: Shop, u
     shop.recover()
 
 
-def test_the_silent_have_no_more_places_than_the_others(shop: Shop, users: list[int]) -> None:
+def test_the_silent_have_no_more_places_than_the_others(shop: EagerShop, users: list[int]) -> None:
     silent = silent_removals(shop, users[: LIMITS.attempts_at_once])
     with shop.post.loses():
         late = shop.begin("users", "remove_user", user_id=users[-1])
@@ -197,7 +197,7 @@ def test_the_silent_have_no_more_places_than_the_others(shop: Shop, users: list[
     shop.recover()
 
 
-def test_who_was_silent_shares_no_attempt_with_who_was_not(shop: Shop, users: list[int]) -> None:
+def test_who_was_silent_shares_no_attempt_with_who_was_not(shop: EagerShop, users: list[int]) -> None:
     with shop.post.loses():
         silent = shop.begin("users", "remove_user", user_id=users[0])
         shop.time_passes(6)
@@ -211,7 +211,7 @@ def test_who_was_silent_shares_no_attempt_with_who_was_not(shop: Shop, users: li
     shop.recover()
 
 
-def test_while_nobody_answers_no_more_and_more_attempts_are_sent(shop: Shop) -> None:
+def test_while_nobody_answers_no_more_and_more_attempts_are_sent(shop: EagerShop) -> None:
     """A participant is away for six minutes and two requests come every nine seconds. What nobody takes must not pile
     up; and the two attempts that are under way are there for it to answer when it is back."""
     with shop.post.loses():
@@ -228,7 +228,7 @@ def test_while_nobody_answers_no_more_and_more_attempts_are_sent(shop: Shop) -> 
     shop.recover(rounds=60)
 
 
-def release(shop: Shop, *records: TransactionRecord) -> None:
+def release(shop: EagerShop, *records: TransactionRecord) -> None:
     for record in records:
         with Session(shop.engines["users"]) as session, session.begin():
             assert journal.release(session, record.id)
@@ -238,7 +238,7 @@ def release(shop: Shop, *records: TransactionRecord) -> None:
 
 
 def test_who_waits_longest_is_among_the_next_that_go(
-    shop: Shop, users: list[int], engines_that_read_as_rows_lie: dict[str, sa.Engine]
+    shop: EagerShop, users: list[int], engines_that_read_as_rows_lie: dict[str, sa.Engine]
 ) -> None:
     begun = all_removed(shop, users)
     shop.query(
@@ -251,7 +251,7 @@ def test_who_waits_longest_is_among_the_next_that_go(
 
 
 def test_the_oldest_of_an_attempt_are_served_first_however_their_rows_lie(
-    shop: Shop, user: int, engines_that_read_as_rows_lie: dict[str, sa.Engine]
+    shop: EagerShop, user: int, engines_that_read_as_rows_lie: dict[str, sa.Engine]
 ) -> None:
     teapot = shop.add_product(stock=10)
     begun = all_placed(shop, *[(user, {teapot: 1})] * 6)
@@ -264,7 +264,7 @@ def test_the_oldest_of_an_attempt_are_served_first_however_their_rows_lie(
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_one_that_has_to_go_alone_does_wherever_it_stands(shop: Shop, users: list[int], place: int) -> None:
+def test_one_that_has_to_go_alone_does_wherever_it_stands(shop: EagerShop, users: list[int], place: int) -> None:
     begun = all_removed(shop, users[:3])
     shop.query("users", "UPDATE transactions SET alone = true WHERE id = :id", id=begun[place].id)
     with shop.post.loses():
@@ -276,7 +276,7 @@ def test_one_that_has_to_go_alone_does_wherever_it_stands(shop: Shop, users: lis
     shop.recover()
 
 
-def test_one_whose_row_is_held_by_somebody_does_not_keep_the_others_in_line(shop: Shop, users: list[int]) -> None:
+def test_one_whose_row_is_held_by_somebody_does_not_keep_the_others_in_line(shop: EagerShop, users: list[int]) -> None:
     begun = all_removed(shop, users[:3])
     with shop.locked("users", "SELECT 1 FROM transactions WHERE id = :id FOR UPDATE", id=begun[0].id):
         shop.dispatch("users", "remove_user")
@@ -284,7 +284,9 @@ def test_one_whose_row_is_held_by_somebody_does_not_keep_the_others_in_line(shop
     shop.recover()
 
 
-def test_who_was_in_what_could_not_be_sent_is_not_joined_by_those_who_came_later(shop: Shop, users: list[int]) -> None:
+def test_who_was_in_what_could_not_be_sent_is_not_joined_by_those_who_came_later(
+    shop: EagerShop, users: list[int]
+) -> None:
     """The broker may have taken the chain after all: another one under the same identifiers must say the same."""
     early = all_removed(shop, users[:3])
     with shop.post.refuses():
@@ -302,7 +304,7 @@ def test_who_was_in_what_could_not_be_sent_is_not_joined_by_those_who_came_later
 # ---- the last attempt has to be over
 
 
-def test_those_who_followed_wait_too_until_what_they_shared_is_settled(shop: Shop, users: list[int]) -> None:
+def test_those_who_followed_wait_too_until_what_they_shared_is_settled(shop: EagerShop, users: list[int]) -> None:
     begun = all_removed(shop, users[:3])
     with shop.post.loses():
         shop.dispatch("users", "remove_user")
@@ -317,7 +319,7 @@ def test_those_who_followed_wait_too_until_what_they_shared_is_settled(shop: Sho
     shop.recover()
 
 
-def test_a_late_yes_to_what_was_given_up_commits_nobody(shop: Shop, users: list[int]) -> None:
+def test_a_late_yes_to_what_was_given_up_commits_nobody(shop: EagerShop, users: list[int]) -> None:
     begun = all_removed(shop, users[:3])
     with shop.post.loses():
         shop.dispatch("users", "remove_user")
@@ -331,7 +333,7 @@ def test_a_late_yes_to_what_was_given_up_commits_nobody(shop: Shop, users: list[
 
 
 def test_one_who_had_counted_the_votes_before_it_was_given_up_commits_nobody(
-    shop: Shop, users: list[int], monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, users: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun = all_removed(shop, users[:3])
     with shop.post.loses():
@@ -352,7 +354,7 @@ def test_one_who_had_counted_the_votes_before_it_was_given_up_commits_nobody(
     assert ends(shop, "users", begun) == [("committed", 2)] * 3
 
 
-def test_an_old_answer_to_one_that_led_does_not_settle_what_it_follows_now(shop: Shop, users: list[int]) -> None:
+def test_an_old_answer_to_one_that_led_does_not_settle_what_it_follows_now(shop: EagerShop, users: list[int]) -> None:
     begun = all_removed(shop, users[:2])
     with shop.post.loses():
         shop.dispatch("users", "remove_user")
@@ -378,7 +380,9 @@ def test_an_old_answer_to_one_that_led_does_not_settle_what_it_follows_now(shop:
 # ---- the deadline
 
 
-def test_whoever_stood_in_line_past_the_deadline_has_time_for_another_try(shop: Shop, user: int, teapot: int) -> None:
+def test_whoever_stood_in_line_past_the_deadline_has_time_for_another_try(
+    shop: EagerShop, user: int, teapot: int
+) -> None:
     begun = all_placed(shop, (user, {teapot: 1}), (user, {teapot: 2}))
     shop.deadline_passes()
     with shop.locked("products", "SELECT 1 FROM products FOR UPDATE"):
@@ -387,7 +391,7 @@ def test_whoever_stood_in_line_past_the_deadline_has_time_for_another_try(shop: 
     assert [state for state, _ in ends(shop, "orders", begun)] == ["committed"] * 2
 
 
-def test_a_second_attempt_is_no_reason_for_a_later_deadline(shop: Shop, tried: TransactionRecord) -> None:
+def test_a_second_attempt_is_no_reason_for_a_later_deadline(shop: EagerShop, tried: TransactionRecord) -> None:
     shop.query("users", "UPDATE transactions SET deadline = clock_timestamp() + interval '10 s'")
     shop.time_passes_for("users", tried.id, 6)
     before = shop.record("users", tried.id).deadline
@@ -398,7 +402,7 @@ def test_a_second_attempt_is_no_reason_for_a_later_deadline(shop: Shop, tried: T
 
 
 def test_one_that_comes_too_late_is_aborted_by_recovery_where_its_dispatcher_died(
-    shop: Shop, tried: TransactionRecord, user: int
+    shop: EagerShop, tried: TransactionRecord, user: int
 ) -> None:
     shop.deadline_passes()
     shop.time_passes(6)
@@ -412,7 +416,7 @@ def test_one_that_comes_too_late_is_aborted_by_recovery_where_its_dispatcher_die
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_one_that_comes_too_late_is_no_reason_to_abort_those_behind_or_before_it(
-    shop: Shop, users: list[int], place: int
+    shop: EagerShop, users: list[int], place: int
 ) -> None:
     begun = all_removed(shop, users[:2])
     with shop.post.loses():

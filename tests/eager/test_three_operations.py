@@ -6,23 +6,25 @@ import random
 import threading
 
 import pytest
-from eager_shop import Shop
+from eager_shop import EagerShop
 
 
-def test_an_order_takes_the_goods_out_of_stock(shop: Shop, user: int, teapot: int) -> None:
+def test_an_order_takes_the_goods_out_of_stock(shop: EagerShop, user: int, teapot: int) -> None:
     order = shop.place_order(user, {teapot: 3})
     assert shop.stock_of(teapot) == 7
     assert shop.orders_of(user) == {order: "open"}
 
 
-def test_a_cancelled_order_puts_them_back(shop: Shop, user: int, teapot: int) -> None:
+def test_a_cancelled_order_puts_them_back(shop: EagerShop, user: int, teapot: int) -> None:
     order = shop.place_order(user, {teapot: 3})
     shop.cancel(order).expect(200)
     assert shop.stock_of(teapot) == 10
     assert shop.orders_of(user) == {order: "cancelled"}
 
 
-def test_removing_a_user_cancels_the_open_orders_and_puts_their_goods_back(shop: Shop, user: int, teapot: int) -> None:
+def test_removing_a_user_cancels_the_open_orders_and_puts_their_goods_back(
+    shop: EagerShop, user: int, teapot: int
+) -> None:
     kettle = shop.add_product("kettle", stock=5)
     first, second = shop.place_order(user, {teapot: 3}), shop.place_order(user, {kettle: 2, teapot: 1})
     other = shop.add_user("Grace")
@@ -34,7 +36,9 @@ def test_removing_a_user_cancels_the_open_orders_and_puts_their_goods_back(shop:
     assert (shop.stock_of(teapot), shop.stock_of(kettle)) == (9, 5)
 
 
-def test_fulfilled_and_cancelled_orders_of_a_removed_user_stay_as_history(shop: Shop, user: int, teapot: int) -> None:
+def test_fulfilled_and_cancelled_orders_of_a_removed_user_stay_as_history(
+    shop: EagerShop, user: int, teapot: int
+) -> None:
     fulfilled, cancelled = shop.place_order(user, {teapot: 2}), shop.place_order(user, {teapot: 3})
     shop.fulfil(fulfilled).expect(200)
     shop.cancel(cancelled).expect(200)
@@ -43,25 +47,25 @@ def test_fulfilled_and_cancelled_orders_of_a_removed_user_stay_as_history(shop: 
     assert shop.stock_of(teapot) == 8
 
 
-def test_a_user_without_orders_is_removed_too(shop: Shop, user: int) -> None:
+def test_a_user_without_orders_is_removed_too(shop: EagerShop, user: int) -> None:
     shop.remove_user(user).expect(200)
     assert shop.status_of_user(user) is None
 
 
-def test_a_price_is_the_one_of_the_moment_the_order_was_placed(shop: Shop, user: int, teapot: int) -> None:
+def test_a_price_is_the_one_of_the_moment_the_order_was_placed(shop: EagerShop, user: int, teapot: int) -> None:
     order = shop.place_order(user, {teapot: 3})
     shop.call("products", "PATCH", f"/products/{teapot}", {"price": 1}).expect(200)
     assert shop.get("orders", f"/orders/{order}")["total"] == 3 * 1999
 
 
-def test_the_last_piece_is_sold_once(shop: Shop, user: int) -> None:
+def test_the_last_piece_is_sold_once(shop: EagerShop, user: int) -> None:
     last = shop.add_product("last", stock=1)
     shop.place_order(user, {last: 1})
     shop.ask_to_place_order(user, {last: 1}).problem(409, "refused")
     assert shop.stock_of(last) == 0
 
 
-def test_goods_come_back_up_to_the_very_brim_of_the_warehouse(shop: Shop, user: int) -> None:
+def test_goods_come_back_up_to_the_very_brim_of_the_warehouse(shop: EagerShop, user: int) -> None:
     vase = shop.add_product("vase", stock=5, capacity=5)
     order = shop.place_order(user, {vase: 5})
     shop.cancel(order).expect(200)
@@ -69,7 +73,7 @@ def test_goods_come_back_up_to_the_very_brim_of_the_warehouse(shop: Shop, user: 
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_whatever_a_crowd_does_at_once_the_goods_add_up_in_the_end(shop: Shop, seed: int) -> None:
+def test_whatever_a_crowd_does_at_once_the_goods_add_up_in_the_end(shop: EagerShop, seed: int) -> None:
     """Four clients on three users and three products, each with its own sequence; the law is checked after the test."""
     users = [shop.add_user(name) for name in ("Ada", "Grace", "Mary")]
     products = [shop.add_product("p", stock=6, capacity=capacity) for capacity in (None, 6, 8)]

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg2
 import pytest
 import sqlalchemy as sa
-from eager_shop import Answer, Shop
+from eager_shop import Answer, EagerShop
 from eager_wire import Wire, wired
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -30,7 +30,7 @@ with_and_without_a_key = pytest.mark.parametrize("said", [{}, KEY], ids=["withou
 
 
 @pytest.fixture
-def wire(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
+def wire(shop: EagerShop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     """What the users service reaches its database by."""
     monkeypatch.setattr(lost_begin, "_ASKED_FOR", 0.5)
     with wired(shop, "users") as wire:
@@ -53,7 +53,7 @@ def url_told(answer: Answer) -> str:
 
 @with_and_without_a_key
 def test_one_that_is_committed_while_its_database_goes_away_for_long_is_never_said_not_to_be(
-    shop: Shop, user: int, wire: Wire, said: dict[str, str]
+    shop: EagerShop, user: int, wire: Wire, said: dict[str, str]
 ) -> None:
     """The connection is cut after COMMIT, and there is no other for longer than it is asked for."""
     wire.cut_at("COMMIT", reached=True, stays_away=True)
@@ -70,7 +70,7 @@ def test_one_that_is_committed_while_its_database_goes_away_for_long_is_never_sa
 
 @with_and_without_a_key
 def test_one_that_is_not_committed_while_its_database_goes_away_for_long_changes_nothing(
-    shop: Shop, user: int, wire: Wire, said: dict[str, str]
+    shop: EagerShop, user: int, wire: Wire, said: dict[str, str]
 ) -> None:
     wire.cut_at("COMMIT", reached=False, stays_away=True)
     answer = shop.remove_user(user, **said)
@@ -81,7 +81,7 @@ def test_one_that_is_not_committed_while_its_database_goes_away_for_long_changes
 
 
 def test_whatever_else_goes_wrong_with_the_question_whether_it_was_accepted_is_no_answer_to_it(
-    shop: Shop, user: int, wire: Wire, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, user: int, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any) -> bool:
         raise ValueError("nobody expects this")
@@ -94,7 +94,7 @@ def test_whatever_else_goes_wrong_with_the_question_whether_it_was_accepted_is_n
 
 
 def test_a_404_for_one_that_nobody_knows_of_yet_may_become_its_answer_and_is_not_said_to_be_final(
-    shop: Shop, user: int, wire: Wire
+    shop: EagerShop, user: int, wire: Wire
 ) -> None:
     """Its commit waits for a synchronous standby: nobody sees it, and its place can't be taken."""
     with standby_is_away(shop):
@@ -116,7 +116,7 @@ def test_a_404_for_one_that_nobody_knows_of_yet_may_become_its_answer_and_is_not
 
 
 @contextlib.contextmanager
-def standby_is_away(shop: Shop) -> Iterator[None]:
+def standby_is_away(shop: EagerShop) -> Iterator[None]:
     """Commits of the users service wait for a standby that is not there."""
     shop.query_outside("orders", "SET synchronous_commit = local")
     shop.query_outside("orders", "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
@@ -152,7 +152,7 @@ def lose_the_second_look_for_a_key(patch: pytest.MonkeyPatch) -> list[Idempotenc
 
 
 def test_a_key_whose_owner_cannot_be_read_is_not_said_to_have_done_nothing(
-    shop: Shop, user: int, teapot: int, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, user: int, teapot: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An order changes nothing when it begins, so that it is the key alone which keeps the second one out."""
     first = shop.ask_to_place_order(user, {teapot: 1}, **KEY).expect(201).json
@@ -164,7 +164,7 @@ def test_a_key_whose_owner_cannot_be_read_is_not_said_to_have_done_nothing(
 
 
 def test_one_that_is_refused_because_of_its_own_first_try_is_not_said_to_be_refused(
-    shop: Shop, user: int, order: int, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, user: int, order: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its user is being removed, by the very request that it repeats."""
     with shop.post.loses():
@@ -178,7 +178,7 @@ def test_one_that_is_refused_because_of_its_own_first_try_is_not_said_to_be_refu
 
 
 def test_a_refusal_stands_though_the_transaction_in_the_way_cannot_be_read(
-    shop: Shop, removal: TransactionRecord, user: int, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, removal: TransactionRecord, user: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lost(*_: Any) -> None:
         raise gone()
@@ -194,7 +194,7 @@ def test_a_refusal_stands_though_the_transaction_in_the_way_cannot_be_read(
 
 
 def test_one_that_is_accepted_is_said_to_be_though_the_broker_and_every_connection_are_gone(
-    shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, user: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The broker does not take it, and to note that nobody has a connection left: the pool is used up by others."""
     with shop.apps["users"].app_context():
@@ -221,7 +221,7 @@ def test_one_that_is_accepted_is_said_to_be_though_the_broker_and_every_connecti
 
 @pytest.mark.loud
 def test_one_that_is_accepted_is_said_to_be_whatever_goes_wrong_with_sending_it(
-    shop: Shop, user: int, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, user: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> bool:
         raise RuntimeError("can't start new thread")
@@ -234,7 +234,7 @@ def test_one_that_is_accepted_is_said_to_be_whatever_goes_wrong_with_sending_it(
 
 
 @pytest.fixture
-def poisoned(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[TransactionRecord]:
+def poisoned(shop: EagerShop, monkeypatch: pytest.MonkeyPatch) -> Iterator[TransactionRecord]:
     """A removal that waits, comes too late, and can't be aborted while the test goes on."""
     removal = shop.begin("users", "remove_user", user_id=shop.add_user("Grace"))
     shop.time_passes(6)
@@ -257,7 +257,7 @@ def poisoned(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Transactio
 
 @pytest.mark.loud
 def test_what_goes_wrong_with_somebody_else_is_no_answer_to_one_that_is_accepted(
-    shop: Shop, user: int, poisoned: TransactionRecord, caplog: pytest.LogCaptureFixture
+    shop: EagerShop, user: int, poisoned: TransactionRecord, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer = shop.remove_user(user, Prefer="respond-async").expect(202)
     assert "this one can't be aborted" in caplog.text
@@ -266,7 +266,7 @@ def test_what_goes_wrong_with_somebody_else_is_no_answer_to_one_that_is_accepted
 
 @pytest.mark.loud
 def test_what_goes_wrong_with_somebody_else_is_no_failure_of_the_one_that_decides(
-    shop: Shop, removal: TransactionRecord, monkeypatch: pytest.MonkeyPatch
+    shop: EagerShop, removal: TransactionRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handed_on = shop.prepare_all(removal)
 
@@ -282,7 +282,7 @@ def test_what_goes_wrong_with_somebody_else_is_no_failure_of_the_one_that_decide
 
 
 @contextlib.contextmanager
-def only_reads(shop: Shop, service: str) -> Iterator[None]:
+def only_reads(shop: EagerShop, service: str) -> Iterator[None]:
     """Its database is what a failover has left behind, until somebody promotes it or its name leads elsewhere."""
     [(name,)] = shop.query(service, "SELECT current_database()")
     shop.query_outside("users", f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
@@ -294,7 +294,7 @@ def only_reads(shop: Shop, service: str) -> Iterator[None]:
         forget_connections(shop, service)
 
 
-def forget_connections(shop: Shop, service: str) -> None:
+def forget_connections(shop: EagerShop, service: str) -> None:
     with shop.apps[service].app_context():
         shop.apps[service].extensions["sqlalchemy"].engine.dispose()
     shop.engines[service].dispose()
@@ -302,7 +302,7 @@ def forget_connections(shop: Shop, service: str) -> None:
 
 @with_and_without_a_key
 def test_a_coordinator_whose_database_only_reads_accepts_nothing_says_so_and_is_read(
-    shop: Shop, user: int, order: int, said: dict[str, str]
+    shop: EagerShop, user: int, order: int, said: dict[str, str]
 ) -> None:
     before = shop.everything()
     with only_reads(shop, "users"):
@@ -317,7 +317,7 @@ def test_a_coordinator_whose_database_only_reads_accepts_nothing_says_so_and_is_
 
 
 def test_what_was_accepted_before_its_database_only_read_is_finished_afterwards(
-    shop: Shop, removal: TransactionRecord, user: int, caplog: pytest.LogCaptureFixture
+    shop: EagerShop, removal: TransactionRecord, user: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     handed_on = shop.prepare_all(removal)
     decide = shop.celery.tasks[f"{INSTALLATION}.users.decide"]
@@ -329,7 +329,7 @@ def test_what_was_accepted_before_its_database_only_read_is_finished_afterwards(
 
 
 def test_a_participant_whose_database_only_reads_is_asked_again_until_it_writes(
-    shop: Shop, removal: TransactionRecord, user: int, order: int
+    shop: EagerShop, removal: TransactionRecord, user: int, order: int
 ) -> None:
     """It is away, which is no failure of the transaction."""
     orders, _ = shop.gids(removal)

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 from eager_line import all_placed, ends
-from eager_shop import Answer, Shop
+from eager_shop import Answer, EagerShop
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -27,7 +27,7 @@ SHARE = "SELECT id FROM users WHERE id = :id FOR SHARE"
 PASSING = "SELECT pg_advisory_xact_lock_shared(7219403, :id)"
 
 
-def wait_for_waiter(shop: Shop, words: str) -> None:
+def wait_for_waiter(shop: EagerShop, words: str) -> None:
     """Until a session of the users database waits for a lock in a statement with these words."""
     end = time.monotonic() + 10
     while shop.query("users", WAITS, words=words) == [(0,)]:
@@ -35,7 +35,7 @@ def wait_for_waiter(shop: Shop, words: str) -> None:
         time.sleep(0.01)
 
 
-def test_an_order_that_comes_later_waits_behind_a_removal_that_waits(shop: Shop, user: int) -> None:
+def test_an_order_that_comes_later_waits_behind_a_removal_that_waits(shop: EagerShop, user: int) -> None:
     """For an earlier order of the same user, with which the later one could share the row."""
     seen: list[str] = []
 
@@ -63,26 +63,26 @@ def test_an_order_that_comes_later_waits_behind_a_removal_that_waits(shop: Shop,
     shop.query("users", "UPDATE users SET status = 'active', removed_by = NULL")
 
 
-def test_an_order_waits_for_nobody_where_nobody_has_to_write(shop: Shop, user: int, teapot: int) -> None:
+def test_an_order_waits_for_nobody_where_nobody_has_to_write(shop: EagerShop, user: int, teapot: int) -> None:
     with shop.locked("users", SHARE, id=user):
         shop.place_order(user, {teapot: 1})
     assert shop.query("users", "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [(0,)]
 
 
-WRITERS: dict[str, Callable[[Shop, int], Answer]] = {
+WRITERS: dict[str, Callable[[EagerShop, int], Answer]] = {
     "a removal": lambda shop, user: shop.remove_user(user),
     "a change": lambda shop, user: shop.call("users", "PATCH", f"/users/{user}", {"name": "Grace"}),
 }
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_who_writes_waits_for_those_who_are_passing(shop: Shop, user: int, writer: str) -> None:
+def test_who_writes_waits_for_those_who_are_passing(shop: EagerShop, user: int, writer: str) -> None:
     with shop.locked("users", PASSING, id=user):
         WRITERS[writer](shop, user).problem(503, "conflict-busy")
     WRITERS[writer](shop, user).expect(200)
 
 
-def test_removals_that_begin_batch_wait_for_those_who_are_passing_too(shop: Shop, user: int) -> None:
+def test_removals_that_begin_batch_wait_for_those_who_are_passing_too(shop: EagerShop, user: int) -> None:
     """And not for long: then each begins by itself."""
     with shop.locked("users", PASSING, id=user), Session(shop.engines["users"]) as session:
         session.execute(sa.text("SET LOCAL lock_timeout = 50"))
@@ -90,7 +90,7 @@ def test_removals_that_begin_batch_wait_for_those_who_are_passing_too(shop: Shop
             begin_batch(session, {uuid4(): {"user_id": user}})
 
 
-def test_orders_that_share_an_attempt_pass_once(shop: Shop, user: int, teapot: int) -> None:
+def test_orders_that_share_an_attempt_pass_once(shop: EagerShop, user: int, teapot: int) -> None:
     """Also where one of them is refused, and the others are looked at again: they may have the row already when
     somebody wants to write it, and be what that one waits for."""
     nobody = user + 1
