@@ -1,4 +1,4 @@
-"""What the services agree on about Celery: the app factory, the queues, the tasks' names, the delivery settings.
+"""What the services agree on: manifest, installation, names of branches, the factory of Celery apps; and Flower.
 
 Import rule: may import ``atomic_commit``, never a service and never Flask.
 """

@@ -55,11 +55,11 @@ class AtomicCommit:
     """What a service holds in its hand: it coordinates `kinds` and takes part with `branches`.
 
     `celery` is the service's Celery app, made fit by ``configure`` (in tests one eager app may serve several services);
-    `engine` its database, from ``create_engine``;
-    `installation` is the same in all services that work together, and in nobody else. `coordinators`: the services that
-    may have this one take part in their transactions; they are told when it is back after it was away. `lock_order`:
-    the one global order of services in which transactions lock rows. Raises ValueError for a kind that does not follow,
-    for a Celery app that is not configured, and for a database driver other than psycopg2.
+    `engine` its database, from ``create_engine``; `installation` is the same in all services that work together, and in
+    nobody else. `coordinators`: the services that may have this one take part in their transactions; they are told when
+    it is back after it was away. `lock_order`: the one global order of services in which transactions lock rows. Raises
+    ValueError for a kind that does not follow, for a Celery app that is not configured, and for a database driver other
+    than psycopg2.
 
     Nothing is started here. A worker of `celery` starts by itself what it needs: recovery, a look at its clock.
 
