@@ -10,6 +10,7 @@ import copy
 import itertools
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import marshmallow as ma
@@ -214,6 +215,8 @@ WHOLE = {("NewOrderSchema", "each_product_once"): ("NewOrder", "lines", "uniqueI
 
 def _request_schemas() -> dict[str, type[StrictSchema]]:
     """Those of bodies, by their names in the document."""
+    for service in SERVICES:
+        import_module(f"{service}_service.schemas")
     found, waiting = {}, list(StrictSchema.__subclasses__())
     while waiting:
         one = waiting.pop()
