@@ -65,8 +65,11 @@ def test_a_service_can_tell_that_its_database_is_behind(atomic: AtomicCommit, em
         check()
 
 
-def test_somebody_elses_database_is_not_migrated(atomic: AtomicCommit) -> None:
+def test_somebody_elses_database_is_not_migrated(atomic: AtomicCommit, monkeypatch: pytest.MonkeyPatch) -> None:
+    migrated: list[sa.Engine] = []
+    monkeypatch.setattr(migrations, "migrate", migrated.append)
     with atomic.engine.begin() as connection:
         connection.execute(sa.text("UPDATE database_identity SET service = 'market'"))
     with pytest.raises(WrongDatabase, match="belongs to market of line"):
         atomic.migrate()
+    assert migrated == []

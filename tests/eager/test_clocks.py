@@ -88,6 +88,8 @@ def test_a_worker_whose_clock_is_days_off_says_so_at_its_start_and_does_not_coun
     with nobody_else_hears(worker_ready), nobody_else_hears(worker_shutting_down):
         at_work.run_in_workers(shop.celery, atomic)
         assert is_well[0](), "nothing is known yet"
+        worker_ready.send(_BranchWorker(Celery("another", set_as_current=False)))
+        assert atomic.clock._thread is None, "another app's worker starts nothing of ours"
         worker_ready.send(_BranchWorker(shop.celery))
         try:
             _wait_until(lambda: "20 d ahead of its database's" in caplog.text)

@@ -29,6 +29,20 @@ WIRING = (
         _ENGINE + "test_migrations.py::test_those_who_migrate_at_the_same_moment_do_it_once",
     ),
     Mutant(
+        "somebody else's database is not migrated, without Alembic",
+        "engine/src/atomic_commit/engine.py",
+        "            if is_named(connection):\n                claim(",
+        "            if False:\n                claim(",
+        _ENGINE + "test_migrations.py::test_somebody_elses_database_is_not_migrated",
+    ),
+    Mutant(
+        "a worker of another app starts nothing",
+        "engine/src/atomic_commit/workers/at_work.py",
+        "        if sender.app is not celery:\n            return\n",
+        "",
+        "eager/test_clocks.py::test_a_worker_whose_clock_is_days_off_says_so_at_its_start_and_does_not_count_as_well",
+    ),
+    Mutant(
         "an outcome worker recovers by itself",
         "engine/src/atomic_commit/workers/at_work.py",
         "            atomic.sweeper.start()\n",
