@@ -129,11 +129,11 @@ def test_a_database_that_is_behind_is_told(
 ) -> None:
     upgrade("users_service")
     shutil.copytree(ROOT / "users_service" / "migrations", tmp_path / "migrations")
-    (tmp_path / "migrations" / "versions" / "9999_more.py").write_text('revision, down_revision = "9999", "0005"\n')
+    (tmp_path / "migrations" / "versions" / "9999_more.py").write_text('revision, down_revision = "9999", "0006"\n')
     config = Config()
     config.set_main_option("script_location", str(tmp_path / "migrations"))
     monkeypatch.setattr("service_roles.migrate._config", lambda package: config)
-    with pytest.raises(RuntimeError, match="database is at 0005, code at 9999: run python -m users_service migrate"):
+    with pytest.raises(RuntimeError, match="database is at 0006, code at 9999: run python -m users_service migrate"):
         assert_migrated(database, "users_service")
 
 

@@ -1,12 +1,12 @@
 """The engine's tables in a service's database, brought to the version that this release works with.
 
-With Alembic, one call in a revision of yours, for each version that there will ever be::
+With Alembic, one call in a revision of yours, and in another one for each version that there will be::
 
     from alembic import op
     from atomic_commit import migrations
 
     def upgrade() -> None:
-        migrations.upgrade(op.get_bind(), 1)
+        migrations.upgrade(op.get_bind(), 2)
 
     def downgrade() -> None:
         migrations.downgrade(op.get_bind(), 0)
@@ -14,7 +14,7 @@ With Alembic, one call in a revision of yours, for each version that there will 
 Without Alembic, one call before the service starts: ``migrations.migrate(engine)``. The version of a database is
 written in the comment of its table ``transactions``, so both ways know what the other has done.
 
-The statements of a released version never change; the next change of the tables will be a version 2 beside this one.
+The statements of a released version never change; the next change of the tables will be one more version beside these.
 """
 
 from __future__ import annotations
@@ -113,8 +113,48 @@ CREATE TABLE local_calls (
 );
 CREATE INDEX local_calls_age ON local_calls (created_at);
 """,
+    2: """
+-- Nullable or with a default, all of it: the release before goes on writing while this one is rolled out.
+ALTER TABLE transactions ADD COLUMN branch_values json, ADD COLUMN asking_since timestamptz;
+ALTER TABLE branch_rows ADD COLUMN coordinated_by text, ADD COLUMN members jsonb;
+ALTER TABLE database_identity
+    ADD COLUMN life text,
+    ADD COLUMN seen_at timestamptz,
+    ADD COLUMN forked_at timestamptz,
+    ADD COLUMN forked_since timestamptz,
+    ADD COLUMN paused_at timestamptz,
+    ADD COLUMN paused_because text;
+CREATE TABLE testimonies (
+    transaction_id uuid NOT NULL,
+    attempt integer NOT NULL,
+    service text NOT NULL,
+    found json NOT NULL,
+    heard_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (transaction_id, attempt, service)
+);
+CREATE TABLE losses (
+    transaction_id uuid NOT NULL,
+    attempt integer NOT NULL,
+    branch text NOT NULL,
+    lost text NOT NULL CONSTRAINT losses_lost CHECK (lost IN ('branch', 'transaction')),
+    service text NOT NULL,
+    kind text NOT NULL,
+    "values" json NOT NULL,
+    found_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    closed_at timestamptz,
+    closed_because text,
+    PRIMARY KEY (transaction_id, attempt, branch, lost)
+);
+""",
 }
 _DOWN = {
+    2: """
+DROP TABLE losses, testimonies;
+ALTER TABLE database_identity DROP COLUMN life, DROP COLUMN seen_at, DROP COLUMN forked_at, DROP COLUMN forked_since,
+    DROP COLUMN paused_at, DROP COLUMN paused_because;
+ALTER TABLE branch_rows DROP COLUMN coordinated_by, DROP COLUMN members;
+ALTER TABLE transactions DROP COLUMN branch_values, DROP COLUMN asking_since;
+""",
     1: """
 DROP TABLE local_calls, database_identity, participant_databases, branch_rows, transaction_branches, transactions;
 """,

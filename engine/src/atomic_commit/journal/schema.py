@@ -11,7 +11,7 @@ database this is, and whose. ``local_calls`` is what the service has done by its
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import UUID
+from sqlalchemy.dialects.postgresql import JSONB, UUID
 
 metadata = sa.MetaData()
 
@@ -55,6 +55,10 @@ transactions = sa.Table(
     sa.Column("idempotency_route", sa.Text),
     sa.Column("idempotency_key", sa.Text),
     sa.Column("fingerprint", sa.Text),
+    # What the branches were given and returned, from the decision to commit on: what a branch would need to run again.
+    sa.Column("branch_values", sa.JSON),
+    # Since when its participants are to be asked what they know of it: this database may have forgotten.
+    sa.Column("asking_since", _moment),
     sa.CheckConstraint("state IN ('preparing', 'committed', 'aborted')", name="transactions_state"),
     sa.UniqueConstraint("idempotency_caller", "idempotency_route", "idempotency_key", name="transactions_idempotency"),
     # Recovery reads only what is not settled, so a sweep costs the same whatever the history.
@@ -70,7 +74,7 @@ transactions = sa.Table(
     sa.Index("transactions_followers", "leader", postgresql_where=sa.text(_FOLLOWS)),
     # Whose last attempt was silent: hardly ever any, also where very many wait.
     sa.Index("transactions_silent", "kind", postgresql_where=sa.text(_SILENT)),
-    comment="atomic_commit: version 1",  # which ``migrations`` goes by
+    comment="atomic_commit: version 2",  # which ``migrations`` goes by
 )
 
 transaction_branches = sa.Table(
@@ -98,6 +102,11 @@ branch_rows = sa.Table(
     sa.Column("branch", sa.Text, primary_key=True),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("created_at", _moment, nullable=False, server_default=sa.text("clock_timestamp()")),
+    # The kind of transaction, with the service that coordinates it: ``users.remove_user``. NULL: of release 0.1.
+    sa.Column("coordinated_by", sa.Text),
+    # Transaction id → what the branch was given for it and has returned; those that share the attempt, without those
+    # who were left out. NULL: of release 0.1, or a tombstone.
+    sa.Column("members", JSONB),
     sa.CheckConstraint("kind IN ('done', 'tombstone')", name="branch_rows_kind"),
     # For retention alone. (Block ranges cost less to write, but never forget: once young rows stand where old ones
     # were removed, every range seems to hold something old and each pass reads the whole table.)
@@ -122,6 +131,15 @@ database_identity = sa.Table(
     sa.Column("installation", sa.Text),
     sa.Column("service", sa.Text),
     sa.Column("created_at", _moment, nullable=False, server_default=sa.text("clock_timestamp()")),
+    # One uninterrupted history of the server's log (``postgres.lives``), and when it was last seen going on.
+    sa.Column("life", sa.Text),
+    sa.Column("seen_at", _moment),
+    # When the last other life was seen to have begun, and from when on something may have been forgotten.
+    sa.Column("forked_at", _moment),
+    sa.Column("forked_since", _moment),
+    # Since when no transaction is accepted, and what a person has said why.
+    sa.Column("paused_at", _moment),
+    sa.Column("paused_because", sa.Text),
     sa.CheckConstraint("single", name="database_identity_single"),
 )
 
@@ -135,4 +153,37 @@ local_calls = sa.Table(
     sa.Column("answer", sa.JSON),
     sa.Column("created_at", _moment, nullable=False, server_default=sa.text("clock_timestamp()")),
     sa.Index("local_calls_age", "created_at"),  # for retention alone
+)
+
+testimonies = sa.Table(
+    "testimonies",
+    metadata,
+    sa.Column("transaction_id", UUID(as_uuid=True), primary_key=True),
+    # 0: asked about the transaction, whatever attempts at it there were.
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    # Who was asked.
+    sa.Column("service", sa.Text, primary_key=True),
+    sa.Column("found", sa.JSON, nullable=False),
+    sa.Column("heard_at", _moment, nullable=False, server_default=sa.text("clock_timestamp()")),
+)
+
+losses = sa.Table(
+    "losses",
+    metadata,
+    sa.Column("transaction_id", UUID(as_uuid=True), primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("branch", sa.Text, primary_key=True),
+    # "branch": a participant has forgotten what this service, its coordinator, has settled. "transaction": a
+    # coordinator has forgotten what this service, its participant, has done.
+    sa.Column("lost", sa.Text, primary_key=True),
+    # Whose database has forgotten it.
+    sa.Column("service", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    # Transaction id → the values that were lost.
+    sa.Column("values", sa.JSON, nullable=False),
+    sa.Column("found_at", _moment, nullable=False, server_default=sa.text("clock_timestamp()")),
+    # NULL: nobody has dealt with it.
+    sa.Column("closed_at", _moment),
+    sa.Column("closed_because", sa.Text),
+    sa.CheckConstraint("lost IN ('branch', 'transaction')", name="losses_lost"),
 )
