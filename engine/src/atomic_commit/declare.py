@@ -96,6 +96,10 @@ class BranchDeclaration:
     batch: Callable[..., Sequence[Values | Refused | None]] | None = None
     holds: bool = False
 
+    def given(self, values: Mapping[str, Any]) -> Values:
+        """Of these values those that it takes, as far as they are there."""
+        return {name: values[name] for name in self.takes if name in values}
+
     def call(self, session: Session, values: Mapping[str, Any]) -> Values:
         """Run the business function on the values that it names. What it returns joins the values."""
         return self.function(session, **self._taken(values)) or {}

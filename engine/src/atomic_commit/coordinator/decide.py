@@ -135,11 +135,12 @@ class Decider:
             reach("decide.after_update", session)
             try:
                 with translated_errors():
-                    results = _changed(session, kind, going, self._values(attempt, handed_on))
+                    values = self._values(attempt, handed_on)
+                    results = _changed(session, kind, going, values)
             except Exception as error:
                 session.rollback()
                 return False, self._own_no(attempt, error)
-            journal.record_results(session, results)
+            journal.record_commit(session, {member: values[str(member)] for member in going}, results)
             self._members.leave_out(session, attempt, ballots, dropped, given_up=False)
             journal.record_outcomes(session, attempt.leader, attempt.number, Outcome.COMMIT, ballots)
             reach("decide.before_commit", session)

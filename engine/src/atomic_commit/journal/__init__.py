@@ -10,9 +10,9 @@ from atomic_commit.journal.accepting import insert_transaction, insert_waiting, 
 from atomic_commit.journal.admission import ADMISSION_LOCKS
 from atomic_commit.journal.deciding import (
     hold_attempt,
+    record_commit,
     record_decision,
     record_outcomes,
-    record_results,
     record_retry,
     tell_who_waits,
 )
@@ -59,11 +59,11 @@ __all__ = [
     "pinned_databases",
     "put_aside_kind",
     "put_back",
+    "record_commit",
     "record_decision",
     "record_error",
     "record_outcomes",
     "record_quarantine",
-    "record_results",
     "record_retry",
     "record_settled",
     "record_settled_branch",

@@ -72,12 +72,20 @@ def record_decision(
     return set(met)
 
 
-def record_results(session: Session, results: Mapping[UUID, dict[str, Any]]) -> None:
-    """Keep what the coordinator's commit function returned, for the client's answer and for its repetitions."""
-    if results:
-        session.execute(
-            _RECORD_RESULTS, {"ids": list(results), "results": [json.dumps(result) for result in results.values()]}
-        )
+def record_commit(
+    session: Session, values: Mapping[UUID, dict[str, Any]], results: Mapping[UUID, dict[str, Any]]
+) -> None:
+    """Keep of each committed transaction the `values` that its branches were given and have returned, from which a
+    branch that a participant forgets could be run again; and what the coordinator's commit function returned, for the
+    client's answer and for its repetitions."""
+    session.execute(
+        _RECORD_COMMIT,
+        {
+            "ids": list(values),
+            "branch_values": [json.dumps(of_one) for of_one in values.values()],
+            "results": [json.dumps(results[one]) if one in results else None for one in values],
+        },
+    )
 
 
 def record_retry(
@@ -164,8 +172,8 @@ _TELL = sa.text(
 
 _TELL_WHO_WAITS = select(NOTICE)
 
-_RECORD_RESULTS = sa.text(
-    "UPDATE transactions SET result = of_one.result::json"
-    " FROM unnest(CAST(:ids AS uuid[]), CAST(:results AS text[])) AS of_one (id, result)"
-    " WHERE transactions.id = of_one.id"
+_RECORD_COMMIT = sa.text(
+    "UPDATE transactions SET branch_values = of_one.branch_values::json, result = of_one.result::json"
+    " FROM unnest(CAST(:ids AS uuid[]), CAST(:branch_values AS text[]), CAST(:results AS text[]))"
+    " AS of_one (id, branch_values, result) WHERE transactions.id = of_one.id"
 )

@@ -80,7 +80,9 @@ class TransactionRecord:
     ``cause``: why it is aborted or, while it is undecided, why the attempt before was given up. Its members are
     ``branch``, ``cause`` (a word of ``votes.Cause``; "refused" where the business said no), and what was said:
     ``reason``, ``detail``, ``field``. The words of anything but a refusal are for operators only.
-    ``values``: what begin has returned. ``result``: what the kind's commit has.
+    ``values``: what begin has returned. ``branch_values``: once it is committed, these and what the branches have.
+    ``result``: what the kind's commit has. ``asking_since``: since when its participants are asked about it,
+    because this database may have forgotten; until they have answered nothing is decided about it.
     """
 
     id: UUID
@@ -106,6 +108,8 @@ class TransactionRecord:
     waits_until: datetime | None
     alone: bool
     silent_attempts: int
+    branch_values: dict[str, Any] | None
+    asking_since: datetime | None
     read_at: datetime
     branches: tuple[BranchRecord, ...] = field(default=())
 

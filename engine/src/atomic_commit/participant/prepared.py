@@ -10,8 +10,9 @@ Three verbs, each safe to repeat, to reorder and to interrupt anywhere:
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -58,14 +59,18 @@ _BEGIN_WITH_BRANCH_ROW = text(
     # One round trip: the short wait applies to the insert alone, the business statements get the long one.
     "BEGIN;"
     "SELECT set_config('lock_timeout', :short, true);"
-    "INSERT INTO branch_rows (transaction_id, attempt, branch, kind)"
-    " VALUES (:transaction, :attempt, :branch, 'done');"
+    "INSERT INTO branch_rows (transaction_id, attempt, branch, kind, coordinated_by, members)"
+    " VALUES (:transaction, :attempt, :branch, 'done', :coordinated_by, CAST(:members AS jsonb));"
     f"SELECT set_config('lock_timeout', :long, true), {OWN_DATABASE}"
 )
 _INSERT_TOMBSTONE = text(
     "SELECT set_config('lock_timeout', :short, true);"
-    "INSERT INTO branch_rows (transaction_id, attempt, branch, kind)"
-    " VALUES (:transaction, :attempt, :branch, 'tombstone') ON CONFLICT DO NOTHING"
+    "INSERT INTO branch_rows (transaction_id, attempt, branch, kind, coordinated_by)"
+    " VALUES (:transaction, :attempt, :branch, 'tombstone', :coordinated_by) ON CONFLICT DO NOTHING"
+)
+_KEEP_MEMBERS = (
+    "UPDATE branch_rows SET members = CAST(%(members)s AS jsonb)"
+    " WHERE transaction_id = %(transaction)s AND attempt = %(attempt)s AND branch = %(branch)s;"
 )
 _SELECT_BRANCH_ROW = text(
     "SELECT kind FROM branch_rows WHERE transaction_id = :transaction AND attempt = :attempt AND branch = :branch"
@@ -102,7 +107,8 @@ class Participant:
         with translated_errors(), _own_transaction(self._autocommit) as session:
             reach("prepare.before_branch_row", session)
             try:
-                found = self._begin(session, gid)
+                given = {member: branch.given(values) for member, values in handed_on["members"].items()}
+                found = self._begin(session, gid, given)
             except DBAPIError as error:
                 return self._duplicate(gid, error)
             database = self._identity.assert_own(found, meant_for)
@@ -116,7 +122,8 @@ class Participant:
                 # Nobody can be left out of changes that an earlier branch has prepared for all.
                 goes_on = bool(run.added) and not (run.noes and _changed(handed_on))
                 if goes_on:
-                    _prepare_transaction(session, gid)
+                    kept = {member: {**given[member], **own} for member, own in run.added.items()}
+                    _prepare_transaction(session, gid, None if kept == given else kept)
         if not goes_on:
             raise MembersSaidNo(
                 {member: self._by_itself(branch, members[member], no, run) for member, no in run.noes.items()}
@@ -187,12 +194,14 @@ class Participant:
 
     # ---- prepare's steps
 
-    def _begin(self, session: Session, gid: Gid) -> str | None:
-        """Begin, and insert the branch row before anything else is read or locked: a duplicate stops right here.
+    def _begin(self, session: Session, gid: Gid, given: Mapping[str, Values]) -> str | None:
+        """Begin, and insert the branch row before anything else is read or locked: a duplicate stops right here. The
+        row keeps what is `given` for each member: where the coordinator forgets, nobody else knows.
         Returns the id of the database in which all this is, or None if it is not the service's own."""
         waits = {"short": _setting(self._limits.branch_row_timeout), "long": _setting(self._limits.lock_timeout)}
         own = {"installation": str(self._identity.installation), "service": self._identity.service}
-        _, database = session.execute(_BEGIN_WITH_BRANCH_ROW, {**_key(gid), **waits, **own}).one()
+        row = {**_key(gid), "coordinated_by": gid.kind, "members": json.dumps(given)}
+        _, database = session.execute(_BEGIN_WITH_BRANCH_ROW, {**row, **waits, **own}).one()
         return str(database) if database else None
 
     def _duplicate(self, gid: Gid, error: DBAPIError) -> HandedOn:
@@ -234,7 +243,8 @@ class Participant:
     def _fence(self, gid: Gid) -> str | None:
         """Insert the tombstone and return the kind of the row that now stands there."""
         with self._engine.begin() as connection:
-            connection.execute(_INSERT_TOMBSTONE, {**_key(gid), "short": _setting(self._limits.branch_row_timeout)})
+            fence = {**_key(gid), "coordinated_by": gid.kind}
+            connection.execute(_INSERT_TOMBSTONE, {**fence, "short": _setting(self._limits.branch_row_timeout)})
             row: str | None = connection.execute(_SELECT_BRANCH_ROW, _key(gid)).scalar()
             reach("rollback.before_tombstone", connection)
         reach("rollback.after_tombstone")
@@ -309,14 +319,19 @@ def _roll_back(connection: Connection) -> None:
         connection.invalidate()
 
 
+def _has_failed(driver: Any) -> bool:
+    return bool(driver.info.transaction_status == psycopg2.extensions.TRANSACTION_STATUS_INERROR)
+
+
 def _in_transaction(connection: Connection) -> bool:
     """Whether the server holds a transaction open on this connection (libpq's own knowledge, no round trip)."""
     driver: Any = connection.connection.driver_connection
     return bool(driver.info.transaction_status != psycopg2.extensions.TRANSACTION_STATUS_IDLE)
 
 
-def _prepare_transaction(session: Session, gid: Gid) -> None:
-    """PREPARE TRANSACTION, and make sure that it happened.
+def _prepare_transaction(session: Session, gid: Gid, members: Mapping[str, Values] | None) -> None:
+    """PREPARE TRANSACTION, and make sure that it happened; in the same round trip the branch row learns who its
+    `members` are and what the branch has returned for them, where that is more or less than it was given.
 
     Issued directly: SQLAlchemy's two-phase API rolls the prepared transaction back when its connection is closed. In a
     transaction that has failed PostgreSQL answers the statement with the tag ROLLBACK and no error, so the tag is
@@ -324,7 +339,11 @@ def _prepare_transaction(session: Session, gid: Gid) -> None:
     """
     driver: Any = session.connection().connection.driver_connection
     driver.notices.clear()
-    cursor = session.connection().exec_driver_sql("PREPARE TRANSACTION %(gid)s", {"gid": str(gid)}).context.cursor
+    statement, values = "PREPARE TRANSACTION %(gid)s", {"gid": str(gid), **_key(gid)}
+    # (In a transaction that has failed the update would be the first to say so, in other words.)
+    if members is not None and not _has_failed(driver):
+        statement, values = _KEEP_MEMBERS + statement, {**values, "members": json.dumps(members)}
+    cursor = session.connection().exec_driver_sql(statement, values).context.cursor
     if cursor.statusmessage != "PREPARE TRANSACTION":
         raise Impossible(
             f"{gid}: PREPARE TRANSACTION was answered with {cursor.statusmessage}; the branch hid a database error"
