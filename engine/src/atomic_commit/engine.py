@@ -18,23 +18,28 @@ from atomic_commit.coordinator.wait import DecisionWatch
 from atomic_commit.declare import BranchDeclaration, Branches, TransactionKind, Values, check_lock_order
 from atomic_commit.errors import Conflict, Fenced, Lost, MembersSaidNo, Refused
 from atomic_commit.journal import migrations, records
+from atomic_commit.journal.asking import FORGOTTEN
 from atomic_commit.journal.local_calls import LocalCalls
 from atomic_commit.journal.records import IdempotencyKey, Outcome, State, TransactionRecord
 from atomic_commit.limits import Limits
 from atomic_commit.names import Installation, service_of
+from atomic_commit.participant.inquiry import Inquiry
 from atomic_commit.participant.prepared import Participant
+from atomic_commit.participant.testimony import Testimony
 from atomic_commit.postgres.clocks import OwnClock
 from atomic_commit.postgres.confirmed import Confirmation
 from atomic_commit.postgres.database import autocommit, create_engine, translated_errors
 from atomic_commit.postgres.identity import Identity, claim, is_named
+from atomic_commit.postgres.lives import Lives
 from atomic_commit.postgres.readiness import Checks, checks, missing
-from atomic_commit.wire.hand_over import Answer, Answered, HandedOn, read_handed_on
+from atomic_commit.wire.hand_over import Answer, Answered, HandedOn, Testified, read_handed_on, read_testified
 from atomic_commit.wire.messages import Messages
 from atomic_commit.wire.other_releases import (
     read,
     read_gid,
     read_id,
     read_members,
+    read_moment,
     read_number,
     reading_any_release,
 )
@@ -92,6 +97,9 @@ class AtomicCommit:
         self.identity, databases = Identity(engine, installation, service), KnownDatabases(engine)
         self.messages = Messages(celery, installation, service, limits.message_lifetime, databases.of)
         self.participant = Participant(engine, self.identity, limits, self.messages.result_of)
+        self.testimony = Testimony(engine, installation)
+        self.inquiry = Inquiry(engine, installation, limits, self.messages.inquire)
+        self.lives = Lives(engine, limits.ids_per_second, FORGOTTEN)
         self.coordinator = Coordinator(engine, self.messages, kinds, limits, databases)
         self.sweeper = Sweeper(engine, self.coordinator, limits, self._announce)
         self._watch, self._confirmation = DecisionWatch(engine), Confirmation(engine)
@@ -219,6 +227,13 @@ class AtomicCommit:
 
     # ---- what its workers run
 
+    def watch(self) -> None:
+        """What an outcome worker does every few seconds: ask about what stands prepared for too long, and see whether
+        the database goes on where it was."""
+        with translated_errors():
+            self.lives.beat()
+        self.inquiry.look()
+
     def _register_participant(self, celery: Celery, branches: Branches) -> None:
         for branch in branches.declared.values():
             self._register_branch(celery, branch)
@@ -229,8 +244,15 @@ class AtomicCommit:
         def rollback(gid: str, database: str | None) -> Answered:
             return self._answered(self.participant.rollback(read_gid(gid), database))
 
+        def testify(transaction: str, attempt: int, since: str, database: str | None) -> Testified:
+            self.identity.must_be(database)
+            found = self.testimony.about(read_id(transaction), read_number(attempt), read_moment(since))
+            return {"found": found, "holds": holds, "database": self.identity.database()}
+
+        holds = [branch.name for branch in branches.declared.values() if branch.holds]
         self._register_outcome_task(celery, "commit", commit)
         self._register_outcome_task(celery, "rollback", rollback)
+        self._register_outcome_task(celery, "testify", testify)
 
     def _register_branch(self, celery: Celery, branch: BranchDeclaration) -> None:
         def run(handed_on: HandedOn, gid: str, database: str | None) -> HandedOn:
@@ -261,6 +283,16 @@ class AtomicCommit:
                 if self.coordinator.databases.accepts(service_of(which.branch), said["database"]):
                     self.coordinator.acknowledge(which.transaction, which.attempt, which.branch, answer)
 
+        def inquire(gid: str, age: float) -> None:
+            with translated_errors():
+                self.coordinator.asking.inquired(read_gid(gid), age)
+
+        def hear(testified: Testified, transaction: str, attempt: int, kind: str, service: str) -> None:
+            about, number, said = read_id(transaction), read_number(attempt), read_testified(testified)
+            with translated_errors():
+                if self.coordinator.databases.accepts(service, said["database"]):
+                    self.coordinator.hear(about, number, kind, service, said)
+
         def awake(service: str) -> None:
             with translated_errors():
                 self.coordinator.participant_is_back(service)
@@ -276,6 +308,8 @@ class AtomicCommit:
         self._register_outcome_task(celery, "review", review)
         self._register_outcome_task(celery, "acknowledge", acknowledge)
         self._register_outcome_task(celery, "awake", awake)
+        self._register_outcome_task(celery, "inquire", inquire)
+        self._register_outcome_task(celery, "hear", hear)
 
     def _announce(self) -> None:
         self.messages.announce(self._coordinators)

@@ -37,6 +37,9 @@ class Limits:
     ``keep_transactions``, ``keep_branch_rows``: ages at which settled transactions and branch rows are removed. The
     same in every service, because one's messages meet the other's branch rows; ``retention`` says what depends on them.
     ``quarantine_after``: unexpected errors without progress before a transaction is put aside.
+    ``inquire_after``: a branch that stands prepared for longer asks its coordinator.
+    ``ids_per_second``: at most so many ids a sequence of the service gives away in a second. Where the database comes
+    back older than it was, its sequences skip what may have been given away in the time that it has forgotten.
     """
 
     deadline: float = 600.0
@@ -55,6 +58,8 @@ class Limits:
     attempts_at_once: int = 2
     failed_attempts: int = 3
     quarantine_after: int = 20
+    inquire_after: float = 30.0
+    ids_per_second: int = 1000
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -7,6 +7,7 @@ found in the journal by recovery, which calls the same verbs.
 ``dispatch``    those that wait go, as far as attempts are free for them (``attempts.py``).
 ``decide``      one local transaction: the conditional update together with the local change (``decide.py``).
 ``acknowledge`` a participant has answered; the last answer settles the attempt and lets go who waits for that.
+``hear``        a participant has testified what it knows, to a coordinator that may have forgotten (``ask.py``).
 ``look``        whatever the rows say is still to be done for one transaction.
 """
 
@@ -21,6 +22,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from atomic_commit import journal
+from atomic_commit.coordinator.ask import Asking
 from atomic_commit.coordinator.attempts import Attempts
 from atomic_commit.coordinator.begin import Begin
 from atomic_commit.coordinator.begin_batch import BeginBatch
@@ -29,13 +31,13 @@ from atomic_commit.coordinator.decide import Decider
 from atomic_commit.coordinator.known_databases import KnownDatabases
 from atomic_commit.declare import TransactionKind, Values
 from atomic_commit.errors import AtomicCommitError, Conflict, Impossible, KeyReused, KeyTaken, Lost
-from atomic_commit.journal import records
+from atomic_commit.journal import asking, records
 from atomic_commit.journal.records import Attempt, IdempotencyKey, Outcome, TransactionRecord, attempt_of
 from atomic_commit.limits import Limits
 from atomic_commit.postgres.confirmed import Confirmation
 from atomic_commit.postgres.database import autocommit, translated_errors
 from atomic_commit.testing.failpoints import reach
-from atomic_commit.wire.hand_over import Answer, HandedOn
+from atomic_commit.wire.hand_over import Answer, HandedOn, Testified
 from atomic_commit.wire.messages import Messages
 
 log = logging.getLogger(__name__)
@@ -60,6 +62,7 @@ class Coordinator:
         self._after_begin = {name: Coalescer(limits.sweep_interval) for name in self._kinds}
         self.attempts = Attempts(engine, messages, limits)
         self.decider = Decider(engine, messages, self._kinds, limits, databases)
+        self.asking = Asking(engine, messages, self._kinds, limits)
         begins = {name: Begin(engine, messages, kind, limits) for name, kind in self._kinds.items()}
         self._begin: dict[str, Begin | BeginBatch] = {
             name: BeginBatch(begin) if begin.kind.begin_batch else begin for name, begin in begins.items()
@@ -178,7 +181,7 @@ class Coordinator:
     def acknowledge(self, leader: UUID, number: int, branch: str, answer: Answer) -> None:
         """A participant has answered; the last answer settles the attempt, and those that are to be tried again go."""
         if answer is Answer.IMPOSSIBLE:
-            self.quarantine(leader, f"{branch} of attempt {number} contradicts the decision")
+            self._contradicted(leader, number, branch)
             return
         with Session(self._engine) as session, session.begin():
             journal.record_settled_branch(session, leader, number, branch)
@@ -187,6 +190,27 @@ class Coordinator:
         reach("acknowledge.after_commit")
         if kind_that_waits:
             self._dispatch_if_possible(kind_that_waits)
+
+    def _contradicted(self, leader: UUID, number: int, branch: str) -> None:
+        """A participant was told to roll back what it has committed, or to commit what is not there."""
+        with Session(self._engine) as session, session.begin():
+            told = asking.read_branch(session, leader, number, branch)
+            committed = told is not None and told.outcome is Outcome.ROLLBACK
+            asked = asking.ask_about_attempt(session, leader, number) if committed else set()
+        if asked:
+            log.warning("%s of attempt %d of %s is committed: that proves the decision", branch, number, leader)
+            return
+        words = (
+            "is committed there, and was to be rolled back" if committed else "is not there, and was to be committed"
+        )
+        self.quarantine(leader, f"{branch} of attempt {number} {words}")
+
+    def hear(self, transaction: UUID, attempt: int, kind: str, service: str, said: Testified) -> None:
+        """A participant has testified (see ``ask``). What can't be made whole is quarantined."""
+        try:
+            self.asking.hear(transaction, attempt, kind, service, said)
+        except Impossible as error:
+            self.quarantine(transaction, str(error))
 
     def participant_is_back(self, service: str) -> None:
         """A participant says that it can answer: it is told at once what it owes."""
@@ -209,6 +233,8 @@ class Coordinator:
         `unwatched`: nobody has looked for so long that the silence of branches proves nothing.
         """
         record = self.read(transaction)
+        if record.asking_since and not record.decided:
+            return self.asking.look(record)
         if record.decided or record.waiting:
             return self._settle(record) and (record.decided or self.dispatch(record.kind))
         attempt = self._attempt_of(record)

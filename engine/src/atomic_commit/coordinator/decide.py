@@ -136,7 +136,7 @@ class Decider:
             try:
                 with translated_errors():
                     values = self._values(attempt, handed_on)
-                    results = _changed(session, kind, going, values)
+                    results = changed_locally(session, kind, going, values)
             except Exception as error:
                 session.rollback()
                 return False, self._own_no(attempt, error)
@@ -188,7 +188,7 @@ class Decider:
         return True
 
 
-def _changed(
+def changed_locally(
     session: Session, kind: TransactionKind, going: Sequence[UUID], values: Mapping[str, Values]
 ) -> dict[UUID, Values]:
     """The coordinator's own change, for each of them. Returns their results."""

@@ -155,6 +155,7 @@ _WAITING = with_time(
         table.c.kind == sa.bindparam("kind"),
         (table.c.silent_attempts > 0) == sa.any_(sa.bindparam("lines", type_=sa.ARRAY(sa.Boolean))),
         *_WAITS,
+        table.c.asking_since.is_(None),
         ~sa.exists(select(1).where(_of_its_last_attempt, *OWED)),
     )
     .order_by(table.c.waits_until)

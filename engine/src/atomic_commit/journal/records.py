@@ -207,10 +207,12 @@ class Attempt:
 
 
 def of_attempt(leader: Any, number: Any) -> sa.ColumnElement[bool]:
-    """The condition that a row of the transactions table is undecided and part of this attempt."""
+    """The condition that a row of the transactions table is undecided and part of this attempt. (While participants are
+    asked about it, it is nobody's to decide.)"""
     leads = sa.and_(table.c.id == leader, table.c.leader.is_(None), table.c.attempt == number)
     follows = sa.and_(table.c.leader == leader, table.c.leader_attempt == number, table.c.settled_at.is_(None))
-    return sa.and_(table.c.state == State.PREPARING, table.c.waits_until.is_(None), sa.or_(leads, follows))
+    undecided = (table.c.state == State.PREPARING, table.c.waits_until.is_(None), table.c.asking_since.is_(None))
+    return sa.and_(*undecided, sa.or_(leads, follows))
 
 
 def read_attempt(session: Session, leader: UUID, number: int) -> Attempt | None:
@@ -253,6 +255,12 @@ def read_all(
     """The transactions that `statement` (a select of the transactions table, ``with_time``) finds, each with its
     branches."""
     return _with_branches(session, session.execute(statement, parameters).mappings().all())
+
+
+def now(session: Session) -> datetime:
+    """The time, by the database's clock."""
+    found: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+    return found
 
 
 def with_time(statement: sa.Select[Any]) -> sa.Select[Any]:

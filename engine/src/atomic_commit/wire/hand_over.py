@@ -51,3 +51,32 @@ class Answered(TypedDict):
 
     answer: str
     database: str
+
+
+class Found(TypedDict):
+    """One branch, as a participant's database has it. ``transaction``, ``attempt``: the attempt's name, which is its
+    leader's; ``state``: "prepared", "done" or "tombstone"; ``members``: of what is done, transaction id → what the
+    branch was given for it and has returned (None: done by release 0.1, which did not write it down)."""
+
+    transaction: str
+    attempt: int
+    branch: str
+    state: str
+    members: dict[str, Values] | None
+
+
+class Testified(TypedDict):
+    """What a participant hands to the coordinator that has asked about a transaction: what it has ``found``, which of
+    its branches are ``holds`` (of them nothing can be lost), and the id of the database in which that is so."""
+
+    found: list[Found]
+    holds: list[str]
+    database: str
+
+
+def read_testified(value: object) -> Testified:
+    """What a participant has testified. Raises Conflict where another release has."""
+    testified = read_members(value, frozenset(Testified.__annotations__))
+    for one in testified["found"]:
+        read_members(one, frozenset(Found.__annotations__))
+    return cast(Testified, testified)

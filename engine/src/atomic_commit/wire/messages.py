@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
@@ -28,6 +29,17 @@ from atomic_commit.wire.hand_over import HandedOn
 from atomic_commit.wire.unsubscribed import unsubscribed
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a coordinator asks participants: what they know of a transaction of this kind (its plain name), of all
+    attempts at it where ``attempt`` is 0, else of that one. Nothing of it is older than ``since``."""
+
+    transaction: UUID
+    attempt: int
+    kind: str
+    since: datetime
 
 
 class Messages:
@@ -92,6 +104,33 @@ class Messages:
                     expires=self._lifetime.total_seconds(),
                 )
             )
+
+    def inquire(self, gid: Gid, age: float) -> bool:
+        """Ask the branch's coordinator what became of it: it stands prepared here for `age` seconds."""
+        return self._send(
+            self._celery.signature(
+                self._installation.task(gid.coordinator, "inquire"),
+                kwargs={"gid": str(gid), "age": age},
+                queue=self._installation.outcome_queue(gid.coordinator),
+                expires=self._lifetime.total_seconds(),
+            )
+        )
+
+    def ask(self, services: Iterable[str], question: Question) -> bool:
+        """Ask these participants what they know of a transaction; they answer to ``hear``. Stops at the first failure.
+        Returns whether the broker took them all."""
+        return all(self._send(self._question(service, question)) for service in services)
+
+    def _question(self, service: str, question: Question) -> Signature:
+        which = {"transaction": str(question.transaction), "attempt": question.attempt}
+        hear = self._own("hear", {**which, "kind": question.kind, "service": service})
+        return self._celery.signature(
+            self._installation.task(service, "testify"),
+            kwargs={**which, "since": question.since.isoformat(), "database": self._database_of(service)},
+            queue=self._installation.outcome_queue(service),
+            expires=self._lifetime.total_seconds(),
+            link=[hear],
+        )
 
     def _send_outcome(self, branch: BranchRecord, read_at: datetime) -> bool:
         reach("publish.before_outcome")
