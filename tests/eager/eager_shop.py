@@ -50,6 +50,7 @@ LIMITS = Limits(
     unwatched=10.0,
     failed_attempts=3,
     quarantine_after=20,
+    inquire_after=0.001,
 )
 
 TABLES = {
@@ -57,7 +58,7 @@ TABLES = {
     "products": ("products",),
     "orders": ("orders", "order_lines"),
 }
-PROTOCOL_TABLES = ("transaction_branches", "transactions", "branch_rows", "local_calls")
+PROTOCOL_TABLES = ("transaction_branches", "transactions", "branch_rows", "local_calls", "testimonies", "losses")
 
 
 def eager_celery() -> Celery:
@@ -279,6 +280,21 @@ class EagerShop:
         """A statement that PostgreSQL wants outside any transaction, from the hand of an administrator."""
         with self._admins[service].cursor() as cursor:
             cursor.execute(statement)
+
+    @contextlib.contextmanager
+    def admin(self, service: str) -> Iterator[Any]:
+        """A cursor of an administrator, each statement by itself."""
+        with self._admins[service].cursor() as cursor:
+            yield cursor
+
+    def reconnect(self, service: str) -> None:
+        """The application's connections to its database are new ones from here on."""
+        with self.apps[service].app_context():
+            self.apps[service].extensions["sqlalchemy"].engine.dispose()
+
+    def inquire(self) -> int:
+        """One look of every service at what stands prepared in its database."""
+        return sum(self.atomic(service).inquiry.look() for service in SERVICES)
 
     def prepared(self) -> list[str]:
         """The gids in pg_prepared_xacts, of all databases."""

@@ -186,6 +186,8 @@ class Asking:
         found = _all_found(heard)
         holds = {name for testified in heard.values() for name in testified["holds"]}
         lost = [name for name in proof.those("absent") if name not in holds]
+        if lost and any(len(one["members"] or {}) > 1 for one in _done(proof, found)):
+            raise Impossible(f"whether {', '.join(lost)} has left it out is forgotten: {proof}")
         values = {**record.values, **_values(record.id, proof, found)}
         with Session(self._engine) as session:
             reach("ask.before_roll_forward", session)
@@ -278,13 +280,26 @@ def _outcome(kind: TransactionKind, leader: UUID, number: int, found: Iterable[F
 
 
 def _proof(transaction: UUID, kind: TransactionKind, found: Sequence[Found]) -> Proof | None:
-    """The attempt in which a branch of this transaction is done, if there is one. Raises Impossible for several."""
+    """The attempt in which this transaction was committed, if there is one. Raises Impossible for several.
+
+    A branch that is done for it proves that; unless a later one has left it out, which is known once all are done.
+    """
     proven = {(UUID(one["transaction"]), one["attempt"]) for one in found if _is_done_for(one, transaction)}
-    if len(proven) > 1:
-        raise Impossible(f"committed in several attempts: {', '.join(f'{n} of {leader}' for leader, n in proven)}")
-    for leader, number in proven:
-        return Proof(leader, number, _states(kind, leader, number, found))
-    return None
+    proofs = [Proof(leader, number, _states(kind, leader, number, found)) for leader, number in proven]
+    proofs = [proof for proof in proofs if proof.those("prepared") or not _is_left_out(transaction, proof, found)]
+    if len(proofs) > 1:
+        raise Impossible(f"committed in several attempts: {'; '.join(map(str, proofs))}")
+    return proofs[0] if proofs else None
+
+
+def _done(proof: Proof, found: Iterable[Found]) -> list[Found]:
+    """The branches of that attempt that are done."""
+    name = (str(proof.leader), proof.number)
+    return [one for one in found if (one["transaction"], one["attempt"]) == name and one["state"] == "done"]
+
+
+def _is_left_out(transaction: UUID, proof: Proof, found: Iterable[Found]) -> bool:
+    return not all(_is_done_for(one, transaction) for one in _done(proof, found))
 
 
 def _is_done_for(one: Found, transaction: UUID) -> bool:
@@ -295,10 +310,9 @@ def _is_done_for(one: Found, transaction: UUID) -> bool:
     return one["state"] == "done" and mine
 
 
-def _values(transaction: UUID, proof: Proof, found: Sequence[Found]) -> dict[str, Any]:
+def _values(transaction: UUID, proof: Proof, found: Iterable[Found]) -> dict[str, Any]:
     """What the branches were given and have returned for the transaction, in the attempt that is proven."""
     values: dict[str, Any] = {}
-    for one in found:
-        if (UUID(one["transaction"]), one["attempt"]) == (proof.leader, proof.number):
-            values |= (one["members"] or {}).get(str(transaction), {})
+    for one in _done(proof, found):
+        values |= (one["members"] or {}).get(str(transaction), {})
     return values

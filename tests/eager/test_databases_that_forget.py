@@ -1,0 +1,436 @@
+"""A database that comes back older: what participants know is found out, and nothing is decided without them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+from uuid import UUID
+
+import pytest
+from eager_forgetting import forgets_since, moment
+from eager_line import all_placed, all_removed, prepare_together
+from eager_shop import EagerShop
+
+from atomic_commit import TransactionRecord
+from atomic_commit.errors import Fenced
+from atomic_commit.journal.asking import JUMP
+from atomic_commit.names import Gid
+
+pytestmark = pytest.mark.loud  # it is logged as an error, once for each life
+
+
+def ends(shop: EagerShop, record: TransactionRecord, service: str = "users") -> tuple[str, bool]:
+    """(decision, whether it is settled)"""
+    now = shop.record(service, record.id)
+    return str(now.state), now.settled_at is not None
+
+
+def decide(shop: EagerShop, record: TransactionRecord, *, service: str = "users") -> list[Gid]:
+    """It is prepared everywhere and decided to commit; nobody is told. Returns its branches."""
+    handed_on, gids = shop.prepare_all(record), shop.gids(record)
+    with shop.post.loses():
+        shop.atomic(service).coordinator.decide(record.id, record.attempt, handed_on)
+    return gids
+
+
+def commit_at(shop: EagerShop, *gids: Gid) -> None:
+    """The participants are told, and what they answer is lost."""
+    for gid in gids:
+        shop.participant_of(gid).commit(gid)
+
+
+def removed(shop: EagerShop, user: int, order: int, teapot: int) -> tuple[Any, ...]:
+    return shop.status_of_user(user), shop.status_of_order(order), shop.stock_of(teapot)
+
+
+# ---- the coordinator forgets
+
+
+def test_a_decision_that_was_forgotten_is_found_at_the_participants(
+    shop: EagerShop, user: int, order: int, teapot: int, removal: TransactionRecord
+) -> None:
+    then = moment(shop, "users")
+    commit_at(shop, *decide(shop, removal))
+    forgets_since(shop, then)
+    assert ends(shop, removal) == ("preparing", False)
+    shop.recover()
+    assert ends(shop, removal) == ("committed", True)
+    assert removed(shop, user, order, teapot) == (None, "cancelled", 10)
+    assert shop.record("users", removal.id).attempt == 1, "the attempt that was decided, and no other"
+
+
+def test_one_branch_that_is_done_proves_it_and_the_other_is_committed(
+    shop: EagerShop, user: int, order: int, teapot: int, removal: TransactionRecord
+) -> None:
+    then = moment(shop, "users")
+    first, second = decide(shop, removal)
+    commit_at(shop, first)
+    forgets_since(shop, then)
+    assert shop.prepared() == [str(second)]
+    shop.recover()
+    assert ends(shop, removal) == ("committed", True)
+    assert removed(shop, user, order, teapot) == (None, "cancelled", 10)
+
+
+def test_without_a_proof_it_goes_again_under_a_number_that_was_never_used(
+    shop: EagerShop, user: int, order: int, teapot: int, removal: TransactionRecord
+) -> None:
+    then = moment(shop, "users")
+    decide(shop, removal)  # and nobody has heard of it
+    forgets_since(shop, then)
+    shop.recover()
+    assert ends(shop, removal) == ("committed", True)
+    assert shop.record("users", removal.id).attempt == 1 + JUMP
+    assert removed(shop, user, order, teapot) == (None, "cancelled", 10)
+
+
+def test_nothing_is_decided_before_the_participants_have_testified(
+    shop: EagerShop, user: int, removal: TransactionRecord
+) -> None:
+    then = moment(shop, "users")
+    handed_on = shop.prepare_all(removal)
+    forgets_since(shop, then)
+    coordinator = shop.atomic("users").coordinator
+    assert coordinator.decide(removal.id, 1, handed_on) is None, "the chain of the life before has all yeses"
+    with shop.post.loses():
+        shop.time_passes(8)
+        shop.sweep()
+    assert ends(shop, removal) == ("preparing", False)
+    assert any(task.endswith("products.testify") for task in shop.post.lost), shop.post.lost
+    shop.recover()
+    assert ends(shop, removal) == ("committed", True)
+
+
+def test_a_participant_that_is_away_is_waited_for(
+    shop: EagerShop, user: int, order: int, teapot: int, removal: TransactionRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    then = moment(shop, "users")
+    commit_at(shop, *decide(shop, removal))
+    forgets_since(shop, then)
+    with monkeypatch.context() as away:
+        away.setattr(shop.atomic("products").testimony, "about", lambda *_: 1 / 0)
+        for _ in range(4):
+            shop.time_passes(8)
+            shop.sweep()
+    assert ends(shop, removal) == ("preparing", False)
+    shop.recover()
+    assert ends(shop, removal) == ("committed", True)
+
+
+def test_an_attempt_that_was_forgotten_and_is_done_is_the_one_that_counts(
+    shop: EagerShop, user: int, order: int, teapot: int, removal: TransactionRecord
+) -> None:
+    """The journal knows of the first attempt, and the second was decided."""
+    then = moment(shop, "users")
+    coordinator = shop.atomic("users").coordinator
+    with shop.locked("orders", "SELECT FROM orders FOR UPDATE"), pytest.raises(Exception, match="lock timeout"):
+        shop.prepare(shop.gids(removal)[0], shop.handed_on(removal))
+    coordinator.decide(removal.id, 1)
+    shop.time_passes(8)
+    with shop.post.loses():
+        shop.sweep()
+    second = shop.record("users", removal.id)
+    assert second.attempt == 2, shop.tell()
+    commit_at(shop, *decide(shop, second))
+    forgets_since(shop, then)
+    shop.recover()
+    assert ends(shop, removal) == ("committed", True)
+    assert shop.record("users", removal.id).attempt == 2
+    assert removed(shop, user, order, teapot) == (None, "cancelled", 10)
+
+
+def test_results_of_the_life_before_are_no_votes(
+    shop: EagerShop, user: int, order: int, teapot: int, removal: TransactionRecord
+) -> None:
+    """They say yes, but what they speak of was rolled back in the time that is forgotten."""
+    then = moment(shop, "users")
+    shop.prepare_all(removal)
+    with shop.post.loses():
+        shop.abort("users", removal)
+    for gid in shop.gids(removal):
+        shop.participant_of(gid).rollback(gid)
+    forgets_since(shop, then)
+    shop.recover()
+    assert ends(shop, removal) == ("committed", True)
+    assert shop.record("users", removal.id).attempt == 1 + JUMP
+    assert removed(shop, user, order, teapot) == (None, "cancelled", 10)
+
+
+@pytest.mark.leaves("unsettled", "undecided", "unbalanced")
+def test_what_was_committed_here_and_rolled_back_there_is_quarantined_with_what_each_has_done(
+    shop: EagerShop, removal: TransactionRecord
+) -> None:
+    then = moment(shop, "users")
+    first, second = decide(shop, removal)
+    commit_at(shop, first)
+    shop.participant_of(second).rollback(second)  # by hand, say
+    forgets_since(shop, then)
+    for _ in range(3):
+        shop.time_passes(8)
+        shop.sweep()
+    now = shop.record("users", removal.id)
+    assert now.quarantined
+    assert now.error is not None
+    assert "orders.cancel_user_orders done, products.restock tombstone" in now.error
+
+
+def test_values_that_only_a_participant_knows_are_asked_for(shop: EagerShop, user: int, teapot: int) -> None:
+    """What an order costs was the answer of the products service."""
+    placing = shop.begin("orders", "place_order", user_id=user, lines=[{"product_id": teapot, "quantity": 3}])
+    then = moment(shop, "orders")
+    commit_at(shop, *decide(shop, placing, service="orders"))
+    forgets_since(shop, then)
+    shop.celery.backend._cache.clear()
+    shop.recover()
+    assert ends(shop, placing, "orders") == ("committed", True)
+    [order] = shop.get("orders", f"/orders?user_id={user}")
+    assert [line["unit_price"] for line in order["lines"]] == [1999]
+    assert shop.stock_of(teapot) == 7
+
+
+def test_a_proof_is_found_also_where_the_life_before_is_not_known_to_be_over(
+    shop: EagerShop, user: int, order: int, teapot: int, removal: TransactionRecord
+) -> None:
+    """The rollback is answered by "committed"."""
+    then = moment(shop, "users")
+    commit_at(shop, *decide(shop, removal))
+    forgets_since(shop, then, unseen=True)
+    for gid in shop.gids(removal):  # nobody knows what they have voted
+        shop.celery.AsyncResult(str(gid)).forget()
+    shop.recover()
+    assert ends(shop, removal) == ("committed", True)
+    assert removed(shop, user, order, teapot) == (None, "cancelled", 10)
+
+
+# ---- several in one attempt
+
+
+def test_who_went_with_another_is_found_by_the_other_s_attempt(shop: EagerShop, teapot: int) -> None:
+    ada, bob = shop.add_user("Ada"), shop.add_user("Bob")
+    orders = [shop.place_order(user, {teapot: 2}) for user in (ada, bob)]
+    begun = all_removed(shop, [ada, bob])
+    then = moment(shop, "users")  # both wait, and nobody leads
+    with shop.post.loses():
+        shop.dispatch("users", "remove_user")
+    handed_on = prepare_together(shop, "users", begun)
+    leader = shop.record("users", begun[0].id)
+    with shop.post.loses():
+        shop.atomic("users").coordinator.decide(leader.id, 1, handed_on)
+    commit_at(shop, *shop.gids(leader))
+    forgets_since(shop, then)
+    shop.recover()
+    assert [ends(shop, record) for record in begun] == [("committed", True)] * 2
+    assert [shop.record("users", record.id).led_by for record in begun] == [(leader.id, 1)] * 2
+    assert [shop.status_of_order(order) for order in orders] == ["cancelled"] * 2
+    assert shop.stock_of(teapot) == 10
+
+
+def test_who_was_left_out_of_what_it_led_goes_again(shop: EagerShop, teapot: int) -> None:
+    """The first wants more than there is; the attempt that it leads is done without it."""
+    user = shop.add_user("Ada")
+    begun = all_placed(shop, (user, {teapot: 11}), (user, {teapot: 2}))
+    then = moment(shop, "orders")
+    with shop.post.loses():
+        shop.dispatch("orders", "place_order")
+    handed_on = prepare_together(shop, "orders", begun)
+    assert list(handed_on["dropped"]) == [str(begun[0].id)]
+    with shop.post.loses():
+        shop.atomic("orders").coordinator.decide(begun[0].id, 1, handed_on)
+    commit_at(shop, *shop.gids(shop.record("orders", begun[0].id)))
+    forgets_since(shop, then)
+    shop.recover()
+    assert [ends(shop, record, "orders")[0] for record in begun] == ["aborted", "committed"]
+    assert shop.stock_of(teapot) == 8
+    assert len(shop.orders_of(user)) == 1
+
+
+# ---- a branch asks
+
+
+def test_a_branch_of_what_is_settled_is_settled_again(
+    shop: EagerShop, user: int, order: int, teapot: int, removal: TransactionRecord
+) -> None:
+    before = moment(shop, "products")
+    handed_on = shop.prepare_all(removal)
+    shop.atomic("users").coordinator.decide(removal.id, 1, handed_on)
+    assert ends(shop, removal) == ("committed", True)
+    forgets_since(shop, before)
+    gid = shop.gids(removal)[1]
+    shop.prepare(gid, shop.handed_on(removal, before=shop.gids(removal)[0]))
+    assert shop.prepared() == [str(gid)]
+    assert shop.inquire() == 1
+    assert shop.prepared() == []
+    assert shop.stock_of(teapot) == 10
+
+
+def test_a_branch_of_what_was_aborted_is_rolled_back_again(
+    shop: EagerShop, user: int, order: int, teapot: int, removal: TransactionRecord
+) -> None:
+    before = moment(shop, "products")
+    shop.prepare_all(removal)
+    shop.abort("users", removal)
+    shop.recover()
+    forgets_since(shop, before)
+    gid = shop.gids(removal)[1]
+    shop.prepare(gid, shop.handed_on(removal, before=shop.gids(removal)[0]))
+    shop.inquire()
+    assert shop.prepared() == []
+    assert removed(shop, user, order, teapot) == ("active", "open", 6)
+    with pytest.raises(Fenced):
+        shop.prepare(gid, shop.handed_on(removal, before=shop.gids(removal)[0]))
+
+
+def test_who_is_undecided_is_left_alone(shop: EagerShop, removal: TransactionRecord) -> None:
+    handed_on = shop.prepare_all(removal)
+    assert shop.inquire() == 2
+    assert shop.prepared() == [str(gid) for gid in shop.gids(removal)]
+    shop.atomic("users").coordinator.decide(removal.id, 1, handed_on)
+    assert ends(shop, removal) == ("committed", True)
+
+
+def test_the_same_branch_asks_less_and_less_often(
+    shop: EagerShop, removal: TransactionRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.prepare_all(removal)
+    now = [1000.0]
+    monkeypatch.setattr("atomic_commit.participant.inquiry.time.monotonic", lambda: now[0])
+    asked = []
+    for second in range(200):
+        now[0] = 1000.0 + second
+        asked += [second] * shop.atomic("orders").inquiry.look()
+    assert asked == [0, 10, 30, 70, 150]
+    shop.recover()
+
+
+def test_a_branch_that_nobody_knows_is_rolled_back(shop: EagerShop, user: int, order: int, teapot: int) -> None:
+    """It was never accepted, as far as the coordinator knows, and nobody has done anything of it."""
+    then = moment(shop, "users")
+    removal = shop.begin("users", "remove_user", user_id=user)
+    gids = shop.gids(removal)
+    shop.prepare_all(removal)
+    forgets_since(shop, then)
+    assert shop.prepared() == [str(gid) for gid in gids]
+    shop.inquire()
+    assert shop.prepared() == []
+    assert removed(shop, user, order, teapot) == ("active", "open", 6)
+    assert shop.query("orders", "SELECT kind FROM branch_rows WHERE transaction_id = :t", t=removal.id) == [
+        ("tombstone",)
+    ], "a message that is still on its way meets it"
+
+
+@pytest.mark.leaves("unbalanced")
+def test_a_branch_that_nobody_knows_is_committed_where_another_one_is_done(
+    shop: EagerShop, user: int, order: int, teapot: int
+) -> None:
+    """What the coordinator has forgotten is lost; what the participants have promised each other is not."""
+    then = moment(shop, "users")
+    removal = shop.begin("users", "remove_user", user_id=user)
+    first, _ = decide(shop, removal)
+    commit_at(shop, first)
+    forgets_since(shop, then)
+    assert shop.inquire() == 1
+    assert shop.prepared() == []
+    assert (shop.status_of_order(order), shop.stock_of(teapot)) == ("cancelled", 10)
+    assert shop.status_of_user(user) == "active", "that is lost"
+
+
+@pytest.mark.leaves("prepared")
+def test_a_branch_that_is_older_than_the_journal_is_left_to_a_person(
+    shop: EagerShop, user: int, order: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    then = moment(shop, "users")
+    removal = shop.begin("users", "remove_user", user_id=user)
+    gids = shop.gids(removal)
+    shop.prepare_all(removal)
+    forgets_since(shop, then)
+    week = 7 * 86400.0
+    shop.atomic("users").coordinator.asking.inquired(gids[0], week + 60)
+    assert shop.prepared() == [str(gid) for gid in gids]
+    assert [r for r in caplog.records if r.levelno == logging.CRITICAL and "reaches back" in r.getMessage()]
+
+
+# ---- another life
+
+
+def life(shop: EagerShop, service: str) -> Any:
+    return shop.query(service, "SELECT life, forked_at, forked_since FROM database_identity")[0]
+
+
+def test_the_first_life_that_is_seen_is_written_down_and_no_fork(shop: EagerShop) -> None:
+    shop.query("users", "UPDATE database_identity SET life = NULL, forked_at = NULL")
+    shop.reconnect("users")
+    shop.add_user("Ada")
+    seen, forked, _ = life(shop, "users")
+    assert seen.count("/") == 2
+    assert forked is None
+
+
+def test_an_id_that_was_forgotten_is_not_given_again(shop: EagerShop) -> None:
+    then = moment(shop, "users")
+    forgotten = shop.add_user("Ada", email="ada@shop.example")
+    forgets_since(shop, then)
+    assert shop.add_user("Bob", email="bob@shop.example") > forgotten
+
+
+@pytest.mark.parametrize("seconds", [0, 3600])
+def test_ids_are_skipped_by_how_much_may_have_been_forgotten(shop: EagerShop, seconds: int) -> None:
+    last = shop.add_user("Ada", email="ada@shop.example")
+    then = moment(shop, "users")
+    forgets_since(shop, then)
+    shop.query(
+        "users", "UPDATE database_identity SET seen_at = clock_timestamp() - make_interval(secs => :s)", s=seconds
+    )
+    skipped = shop.add_user("Bob", email="bob@shop.example") - last
+    assert 1000 * (seconds + 1) <= skipped <= 1000 * (seconds + 10)
+
+
+def test_a_sequence_that_is_too_short_lets_nobody_in(shop: EagerShop) -> None:
+    then = moment(shop, "users")
+    forgets_since(shop, then)
+    shop.query("users", "UPDATE database_identity SET seen_at = clock_timestamp() - interval '100 years'")
+    try:
+        shop.call("users", "POST", "/users", {"name": "Ada", "email": "ada@shop.example"}).problem(503, "unavailable")
+        assert life(shop, "users")[0] == "the one before"
+    finally:
+        shop.query("users", "UPDATE database_identity SET seen_at = clock_timestamp()")
+
+
+def test_one_connection_takes_over_and_the_others_find_it_done(shop: EagerShop) -> None:
+    then = moment(shop, "users")
+    forgets_since(shop, then)
+    first = shop.add_user("Ada", email="ada@shop.example")
+    shop.reconnect("users")
+    assert shop.add_user("Bob", email="bob@shop.example") == first + 1
+
+
+def test_a_log_that_ends_before_where_it_was_is_a_fork_as_well(
+    shop: EagerShop, removal: TransactionRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lives = shop.atomic("users").lives
+    before = life(shop, "users")[1]
+    lives.beat()
+    assert life(shop, "users")[1] == before
+    seen, end = lives._seen
+    monkeypatch.setattr(lives, "_seen", (seen, end + 10_000_000))
+    fork = lives.beat()
+    assert fork is not None
+    assert fork.at != before
+    assert shop.record("users", removal.id).asking_since
+    shop.recover()
+
+
+def test_a_fork_is_known_by_when_the_life_before_was_last_seen(shop: EagerShop) -> None:
+    lives = shop.atomic("users").lives
+    lives.beat()
+    [(seen_at,)] = shop.query("users", "SELECT seen_at FROM database_identity")
+    shop.query("users", "UPDATE database_identity SET life = 'the one before'")
+    shop.reconnect("users")
+    fork = lives.beat()
+    assert fork is not None
+    assert fork.since == seen_at
+
+
+def test_the_transaction_of_somebody_else_is_nobody_s_here(shop: EagerShop, caplog: pytest.LogCaptureFixture) -> None:
+    gid = Gid.parse(f"shop.tests:users.refund:{UUID(int=5)}:1:products.restock")
+    shop.atomic("users").coordinator.asking.inquired(gid, 60)
+    assert [r for r in caplog.records if r.levelno == logging.CRITICAL and "its kind" in r.getMessage()]
