@@ -132,8 +132,8 @@ SHARING = (
     Mutant(
         "one decision: who waits for another attempt is not part of the last",
         "engine/src/atomic_commit/journal/records.py",
-        "table.c.state == State.PREPARING, table.c.waits_until.is_(None), sa.or_",
-        "table.c.state == State.PREPARING, sa.or_",
+        "table.c.state == State.PREPARING, table.c.waits_until.is_(None), ",
+        "table.c.state == State.PREPARING, ",
         _LINE + "test_one_who_had_counted_the_votes_before_it_was_given_up_commits_nobody",
     ),
     Mutant(

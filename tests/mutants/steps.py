@@ -40,8 +40,8 @@ STEPS = (
     Mutant(
         "one decision: the update is conditional on the state",
         "engine/src/atomic_commit/journal/records.py",
-        "    return sa.and_(table.c.state == State.PREPARING, table.c.waits_until",
-        "    return sa.and_(table.c.waits_until",
+        "    undecided = (table.c.state == State.PREPARING, table.c.waits_until",
+        "    undecided = (table.c.waits_until",
         _DECISION + "test_recovery_that_comes_after_the_coordinator_has_committed_aborts_nothing",
     ),
     Mutant(
@@ -89,11 +89,11 @@ STEPS = (
     Mutant(
         "the branch row comes first",
         "engine/src/atomic_commit/participant/prepared.py",
-        "            try:\n                found = self._begin(session, gid)",
+        "            try:\n                found = self._begin(session, gid, given)",
         '            session.execute(text("BEGIN"))\n'
-        '            added = branch.call(session, handed_on["values"])\n'
+        "            run_members(session, branch, members)\n"
         "            session.flush()\n"
-        "            try:\n                found = self._begin(session, gid)",
+        "            try:\n                found = self._begin(session, gid, given)",
         _FENCE + "test_a_prepare_delivered_twice_hands_on_the_first_result_and_runs_once",
     ),
     Mutant(

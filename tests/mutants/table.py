@@ -17,7 +17,7 @@ meet in a circle, the database ends one of them, and recovery decides); that a r
 does not keep the others in line.
 
 Not here either, because there is no line to take out: gids of others. Every gid that is resolved was read in the
-journal; nothing looks through the prepared transactions for some.
+journal, or is asked about by who found it in its database, which knows those of its installation alone.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from __future__ import annotations
 from .answers import ANSWERS
 from .clock import CLOCK
 from .durability import DURABILITY
+from .forgetting import FORGETTING
 from .http import HTTP
 from .installations import INSTALLATIONS
 from .local import LOCAL
@@ -44,6 +45,7 @@ MUTANTS = (  # one a line
     *HTTP,
     *LOCAL,
     *DURABILITY,
+    *FORGETTING,
     *ANSWERS,
     *CLOCK,
     *PILE,

@@ -106,14 +106,14 @@ class Participant:
         """
         with translated_errors(), _own_transaction(self._autocommit) as session:
             reach("prepare.before_branch_row", session)
+            members = handed_on["members"]
+            given = {member: branch.given(values) for member, values in members.items()}
             try:
-                given = {member: branch.given(values) for member, values in handed_on["members"].items()}
                 found = self._begin(session, gid, given)
             except DBAPIError as error:
                 return self._duplicate(gid, error)
             database = self._identity.assert_own(found, meant_for)
             reach("prepare.after_branch_row", session)
-            members = handed_on["members"]
             with defects_named():
                 with _branch_runs(session, branch):
                     run = run_members(session, branch, members)
