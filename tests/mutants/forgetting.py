@@ -22,7 +22,7 @@ FORGETTING = (
         "engine/src/atomic_commit/journal/forming.py",
         "        table.c.asking_since.is_(None),\n",
         "",
-        _FORGET + "test_who_went_with_another_is_found_by_the_other_s_attempt",
+        _FORGET + "test_who_is_asked_about_goes_into_no_attempt",
     ),
     Mutant(
         "all participants testify",
@@ -43,7 +43,7 @@ FORGETTING = (
         _ROWS,
         "attempt=transactions_table.c.attempt + JUMP,",
         "attempt=transactions_table.c.attempt + 1,",
-        _FORGET + "test_results_of_the_life_before_are_no_votes",
+        _FORGET + "test_the_number_of_an_attempt_is_not_given_twice",
     ),
     Mutant(
         "a branch that is done proves the decision",
@@ -57,7 +57,7 @@ FORGETTING = (
         _ASK,
         'elif prepared := proof.those("prepared"):',
         "elif prepared := list[str]():",
-        _FORGET + "test_one_branch_that_is_done_proves_it_and_the_other_is_committed",
+        _FORGET + "test_values_that_only_a_participant_knows_are_asked_for",
     ),
     Mutant(
         "what was rolled back elsewhere is not rolled forward",

@@ -12,7 +12,7 @@ from eager_line import all_placed, all_removed, prepare_together
 from eager_shop import EagerShop
 
 from atomic_commit import TransactionRecord
-from atomic_commit.errors import Fenced
+from atomic_commit.errors import Conflict, Fenced
 from atomic_commit.journal.asking import JUMP
 from atomic_commit.names import Gid
 
@@ -41,6 +41,19 @@ def commit_at(shop: EagerShop, *gids: Gid) -> None:
 
 def removed(shop: EagerShop, user: int, order: int, teapot: int) -> tuple[Any, ...]:
     return shop.status_of_user(user), shop.status_of_order(order), shop.stock_of(teapot)
+
+
+def second_attempt(shop: EagerShop, removal: TransactionRecord) -> TransactionRecord:
+    """Somebody is in the way of the first, so there is another one; nobody has been sent its messages."""
+    with shop.locked("orders", "SELECT FROM orders FOR UPDATE"), pytest.raises(Conflict):
+        shop.prepare(shop.gids(removal)[0], shop.handed_on(removal))
+    shop.atomic("users").coordinator.decide(removal.id, 1)
+    shop.time_passes(8)
+    with shop.post.loses():
+        shop.sweep()
+    second = shop.record("users", removal.id)
+    assert second.attempt == 2, shop.tell()
+    return second
 
 
 # ---- the coordinator forgets
@@ -101,6 +114,16 @@ def test_nothing_is_decided_before_the_participants_have_testified(
     assert ends(shop, removal) == ("committed", True)
 
 
+def test_who_is_asked_about_goes_into_no_attempt(shop: EagerShop, teapot: int) -> None:
+    ada, bob = shop.add_user("Ada"), shop.add_user("Bob")
+    begun = all_removed(shop, [ada, bob])
+    forgets_since(shop, moment(shop, "users"))
+    shop.dispatch("users", "remove_user")
+    assert all(shop.record("users", record.id).waiting for record in begun)
+    shop.recover()
+    assert [ends(shop, record) for record in begun] == [("committed", True)] * 2
+
+
 def test_a_participant_that_is_away_is_waited_for(
     shop: EagerShop, user: int, order: int, teapot: int, removal: TransactionRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,16 +145,7 @@ def test_an_attempt_that_was_forgotten_and_is_done_is_the_one_that_counts(
 ) -> None:
     """The journal knows of the first attempt, and the second was decided."""
     then = moment(shop, "users")
-    coordinator = shop.atomic("users").coordinator
-    with shop.locked("orders", "SELECT FROM orders FOR UPDATE"), pytest.raises(Exception, match="lock timeout"):
-        shop.prepare(shop.gids(removal)[0], shop.handed_on(removal))
-    coordinator.decide(removal.id, 1)
-    shop.time_passes(8)
-    with shop.post.loses():
-        shop.sweep()
-    second = shop.record("users", removal.id)
-    assert second.attempt == 2, shop.tell()
-    commit_at(shop, *decide(shop, second))
+    commit_at(shop, *decide(shop, second_attempt(shop, removal)))
     forgets_since(shop, then)
     shop.recover()
     assert ends(shop, removal) == ("committed", True)
@@ -156,6 +170,24 @@ def test_results_of_the_life_before_are_no_votes(
     assert removed(shop, user, order, teapot) == (None, "cancelled", 10)
 
 
+def test_the_number_of_an_attempt_is_not_given_twice(
+    shop: EagerShop, user: int, order: int, teapot: int, removal: TransactionRecord
+) -> None:
+    """The second attempt of the life before was prepared and rolled back. Another second one would find its yeses in
+    the result backend, and its fences at the participants."""
+    then = moment(shop, "users")
+    second = second_attempt(shop, removal)
+    shop.prepare_all(second)
+    with shop.post.loses():
+        shop.abort("users", second)
+    for gid in shop.gids(second):
+        shop.participant_of(gid).rollback(gid)
+    forgets_since(shop, then)
+    shop.recover()
+    assert ends(shop, removal) == ("committed", True)
+    assert removed(shop, user, order, teapot) == (None, "cancelled", 10)
+
+
 @pytest.mark.leaves("unsettled", "undecided", "unbalanced")
 def test_what_was_committed_here_and_rolled_back_there_is_quarantined_with_what_each_has_done(
     shop: EagerShop, removal: TransactionRecord
@@ -174,11 +206,12 @@ def test_what_was_committed_here_and_rolled_back_there_is_quarantined_with_what_
     assert "orders.cancel_user_orders done, products.restock tombstone" in now.error
 
 
-def test_values_that_only_a_participant_knows_are_asked_for(shop: EagerShop, user: int, teapot: int) -> None:
-    """What an order costs was the answer of the products service."""
+@pytest.mark.parametrize("done", [1, 2])
+def test_values_that_only_a_participant_knows_are_asked_for(shop: EagerShop, user: int, teapot: int, done: int) -> None:
+    """What an order costs was the answer of the products service; which can be read there once it is committed."""
     placing = shop.begin("orders", "place_order", user_id=user, lines=[{"product_id": teapot, "quantity": 3}])
     then = moment(shop, "orders")
-    commit_at(shop, *decide(shop, placing, service="orders"))
+    commit_at(shop, *decide(shop, placing, service="orders")[:done])
     forgets_since(shop, then)
     shop.celery.backend._cache.clear()
     shop.recover()
@@ -347,6 +380,14 @@ def test_a_branch_that_is_older_than_the_journal_is_left_to_a_person(
     shop.atomic("users").coordinator.asking.inquired(gids[0], week + 60)
     assert shop.prepared() == [str(gid) for gid in gids]
     assert [r for r in caplog.records if r.levelno == logging.CRITICAL and "reaches back" in r.getMessage()]
+
+
+@pytest.mark.leaves("prepared")
+def test_what_strangers_have_prepared_is_not_asked_about(shop: EagerShop) -> None:
+    stranger = f"shop.elsewhere:users.remove_user:{UUID(int=7)}:1:orders.cancel_user_orders"
+    shop.query_outside("orders", f"BEGIN; SELECT pg_current_xact_id(); PREPARE TRANSACTION '{stranger}'")
+    assert shop.prepared() == [stranger]
+    assert shop.inquire() == 0
 
 
 # ---- another life

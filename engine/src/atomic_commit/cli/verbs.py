@@ -155,6 +155,8 @@ def _row(record: TransactionRecord) -> tuple[str, ...]:
 
 def _trouble(record: TransactionRecord) -> str:
     """The last trouble with it; else the words of the fault that its last attempt met."""
+    if record.asking_since and not record.decided:
+        return record.error or "this database came back older: participants are asked what they know of it"
     cause = record.cause or {}
     if record.error or cause.get("cause") not in _FAULTS:
         return record.error or "-"
