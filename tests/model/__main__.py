@@ -9,8 +9,9 @@ import sys
 from collections.abc import Iterator
 from enum import StrEnum
 
+from . import forgetting
 from .mutations import BREAKS, REDUNDANT, Mutation
-from .search import Report, TooLarge, check, check_sharing
+from .search import Report, TooLarge, check, check_forgetting, check_sharing
 from .sharing import BREAKS as BREAKS_SHARING
 
 
@@ -20,9 +21,9 @@ def main() -> int:
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     print(f"This machine: {os.cpu_count()} cores (one is used), {gib:.0f} GiB memory.\n")
     try:
-        fine = [*_protocol(options), *_sharing(options)]
+        fine = [*_protocol(options), *_sharing(options), *_forgetting(options)]
         if not options.protocol_only:
-            fine += [*_mutations(), *_mutations_of_sharing()]
+            fine += [*_mutations(), *_mutations_of_sharing(), *_mutations_of_forgetting()]
     except TooLarge as error:
         print(f"{error}: choose narrower bounds, or raise --most")
         return 2
@@ -56,6 +57,11 @@ def _sharing(options: argparse.Namespace) -> Iterator[bool]:
         yield _holds(check_sharing(options.shared_attempts, holds=holds, most=options.most))
 
 
+def _forgetting(options: argparse.Namespace) -> Iterator[bool]:
+    print("One transaction, and a database that comes back older once, any number of faults:", flush=True)
+    yield _holds(check_forgetting(most=options.most))
+
+
 def _holds(report: Report) -> bool:
     print(f"  {_size(report)}")
     if report.broken:
@@ -83,6 +89,18 @@ def _mutations_of_sharing() -> Iterator[bool]:
         print(f"  {mutation}")
         for which in promises:
             yield _is_noticed(check_sharing(2, mutation, only=frozenset({which})), which)
+
+
+def _mutations_of_forgetting() -> Iterator[bool]:
+    print("\nOf databases that forget, with one rule taken out:")
+    for mutation in forgetting.Mutation:
+        print(f"  {mutation}")
+        for which in forgetting.BREAKS.get(mutation, ()):
+            yield _is_noticed(check_forgetting(mutation, only=frozenset({which})), which)
+        if mutation in forgetting.REDUNDANT:
+            report = check_forgetting(mutation)
+            print(f"    breaks {report.broken or 'nothing here'}: {forgetting.REDUNDANT[mutation]}")
+            yield report.broken is None
 
 
 def _is_noticed(report: Report, which: StrEnum) -> bool:

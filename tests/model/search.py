@@ -5,14 +5,16 @@ from __future__ import annotations
 import gc
 import time
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain
 from typing import Any, Protocol
 
-from . import sharing
+from . import forgetting, sharing
+from .forgetting.machine import Machine as ForgettingMachine
+from .forgetting.properties import ended
 from .machine import Machine
 from .mutations import Mutation
 from .properties import Property, quiet
@@ -114,7 +116,7 @@ def explore(
     return None
 
 
-def never_quiet(graph: Graph) -> int | None:
+def never_quiet(graph: Graph, is_quiet: Callable[[Any], bool] = quiet) -> int | None:
     """The first state from which no quiet state can be reached over faultless edges."""
     count, edges = len(graph.states), graph.edges
     first = array("l", [0]) * (count + 1)
@@ -126,7 +128,7 @@ def never_quiet(graph: Graph) -> int | None:
     for i in range(0, len(edges), 2):
         sources[fill[edges[i + 1]]] = edges[i]
         fill[edges[i + 1]] += 1
-    reaches = bytearray(map(quiet, graph.states))
+    reaches = bytearray(map(is_quiet, graph.states))
     todo = [i for i in range(count) if reaches[i]]
     while todo:
         at = todo.pop()
@@ -175,6 +177,25 @@ def check_sharing(
     with _no_garbage():
         graph = Graph(SharingMachine(attempts, without, holds=holds or without in sharing.OF_HOLDS))
         found = explore(graph, [graph.machine.start()], most, only=only)
+    size = (len(graph.states), graph.transitions, graph.depth, 0)
+    return Report(*size, time.monotonic() - began, *((found[0], tuple(found[1])) if found else ()))
+
+
+def check_forgetting(
+    without: forgetting.Mutation | None = None,
+    *,
+    only: frozenset[StrEnum] = frozenset(forgetting.Property),
+    most: int = 5_000_000,
+) -> Report:
+    """``check`` for a database that forgets."""
+    began = time.monotonic()
+    with _no_garbage():
+        graph = Graph(ForgettingMachine(without))
+        found = explore(graph, [graph.machine.start()], most, only=only, edges=True)
+        if not found and forgetting.Property.ENDS in only:
+            stuck = never_quiet(graph, ended)
+            if stuck is not None:
+                found = forgetting.Property.ENDS, [*graph.trace(stuck), "… and it can't end any more"]
     size = (len(graph.states), graph.transitions, graph.depth, 0)
     return Report(*size, time.monotonic() - began, *((found[0], tuple(found[1])) if found else ()))
 

@@ -137,6 +137,13 @@ FORGETTING = (
         _FORGET + "test_a_branch_that_is_older_than_the_journal_is_left_to_a_person",
     ),
     Mutant(
+        "a database that is new judges nothing that is older",
+        _ROWS,
+        "seconds < kept and bool(session.scalar(select(made < in_seconds(-seconds))))",
+        "seconds < kept",
+        _FORGET + "test_a_branch_that_is_older_than_the_journal_is_left_to_a_person",
+    ),
+    Mutant(
         "a branch asks less and less often",
         "engine/src/atomic_commit/participant/inquiry.py",
         "now + pause, min(2 * pause, _LONGEST_PAUSE)",
