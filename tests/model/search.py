@@ -190,13 +190,15 @@ def check_forgetting(
     """``check`` for a database that forgets."""
     began = time.monotonic()
     with _no_garbage():
-        graph = Graph(ForgettingMachine(without))
-        found = explore(graph, [graph.machine.start()], most, only=only, edges=True)
+        graph, calm = Graph(ForgettingMachine(without)), Graph(ForgettingMachine(without, calm=True))
+        found = explore(graph, [graph.machine.start()], most, only=only)
         if not found and forgetting.Property.ENDS in only:
-            stuck = never_quiet(graph, ended)
+            left = {state._replace(flight=frozenset(), soon=False): at for at, state in enumerate(graph.states)}
+            explore(calm, left, most, only=frozenset(), edges=True)
+            stuck = never_quiet(calm, ended)
             if stuck is not None:
-                found = forgetting.Property.ENDS, [*graph.trace(stuck), "… and it can't end any more"]
-    size = (len(graph.states), graph.transitions, graph.depth, 0)
+                found = forgetting.Property.ENDS, [*_way(calm, left, graph, stuck), "… and it can't end any more"]
+    size = (len(graph.states), graph.transitions, graph.depth, len(calm.states))
     return Report(*size, time.monotonic() - began, *((found[0], tuple(found[1])) if found else ()))
 
 
@@ -231,7 +233,7 @@ def _stuck(calm: Graph, roots: dict[State, int], graph: Graph, most: int) -> tup
     return Property.LIVE, [*_way(calm, roots, graph, stuck), "… and no settled state can be reached any more"]
 
 
-def _way(calm: Graph, roots: dict[State, int], graph: Graph, stuck: int) -> Iterator[str]:
+def _way(calm: Graph, roots: dict[Any, int], graph: Graph, stuck: int) -> Iterator[str]:
     if roots:
         yield from graph.trace(roots[calm.states[calm.root(stuck)]])
         yield "… all that is on its way is lost, every process dies; from here on nothing fails …"

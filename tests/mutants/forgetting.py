@@ -193,6 +193,13 @@ FORGETTING = (
         _FORGET + "test_a_log_that_ends_before_where_it_was_is_a_fork_as_well",
     ),
     Mutant(
+        "a life is compared also where connections outlive their server",
+        _LIVES,
+        "            if _differs(cursor):",
+        "            if False:",
+        _FORGET + "test_a_connection_that_outlives_its_server_is_noticed_all_the_same",
+    ),
+    Mutant(
         "when the life goes on is written down",
         _LIVES,
         '"UPDATE database_identity SET seen_at = clock_timestamp()"\n    " RETURNING',

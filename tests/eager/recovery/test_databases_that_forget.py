@@ -471,6 +471,25 @@ def test_a_log_that_ends_before_where_it_was_is_a_fork_as_well(
     shop.recover()
 
 
+def test_a_connection_that_outlives_its_server_is_noticed_all_the_same(shop: EagerShop) -> None:
+    """Behind a pooler."""
+    lives = shop.atomic("users").lives
+    lives.beat()
+    shop.query("users", "UPDATE database_identity SET life = 'the one before', forked_at = NULL")
+    assert lives.beat() is not None
+    assert life(shop, "users")[0] != "the one before"
+
+
+def test_a_person_can_say_that_a_database_has_come_back_older(shop: EagerShop, removal: TransactionRecord) -> None:
+    lives = shop.atomic("users").lives
+    lives.beat()
+    before = life(shop, "users")[1]
+    lives.came_back_older()
+    assert life(shop, "users")[1] != before
+    assert shop.record("users", removal.id).asking_since
+    shop.recover()
+
+
 def test_a_fork_is_known_by_when_the_life_before_was_last_seen(shop: EagerShop) -> None:
     lives = shop.atomic("users").lives
     lives.beat()

@@ -19,10 +19,10 @@ _EVERYBODY = frozenset(PARTICIPANTS)
 
 
 class Machine:
-    """One transaction."""
+    """One transaction. `calm`: nothing is forgotten any more, and what has arrived does not come again."""
 
-    def __init__(self, without: M | None = None) -> None:
-        self.without = without
+    def __init__(self, without: M | None = None, *, calm: bool = False) -> None:
+        self.without, self.calm = without, calm
 
     def start(self) -> State:
         """A request has arrived, nothing is accepted yet."""
@@ -43,7 +43,8 @@ class Machine:
         return properties.broken(state)
 
     def _steps(self, state: State) -> Iterator[Step]:
-        yield from self._forget(state)
+        if not self.calm:
+            yield from self._forget(state)
         if state.soon:
             yield Step("what the life before has sent has arrived, or is lost", self._arrived(state))
         journal = state.journal
@@ -53,7 +54,8 @@ class Machine:
         if not journal.quarantined:
             yield from self._look(state)
         for item in state.flight:
-            yield from getattr(self, f"_{item.kind}")(state, item)
+            taken = state._replace(flight=state.flight - {item}) if self.calm else state
+            yield from getattr(self, f"_{item.kind}")(taken, item)
         if self.without is not M.NO_INQUIRY:
             yield from self._inquire(state)
 

@@ -81,25 +81,26 @@ class Lives:
         listen(engine, "connect", self._compare)
 
     def beat(self) -> Fork | None:
-        """Write down that the life goes on, and see whether its log does. Returns the last fork, if there ever was one.
-        To be called every few seconds: what is lost in a fork is lost after the last beat."""
-        with self._engine.begin() as connection:
+        """Write down that the life goes on, and see whether it does. Returns the last fork, if there ever was one.
+
+        To be called every few seconds: what is lost in a fork is lost after the last beat.
+        """
+        with self._engine.begin() as connection, connection.connection.cursor() as cursor:
+            if _differs(cursor):  # behind a pooler, connections outlive their server
+                self._take_over(cursor)
             row = connection.execute(_BEAT).one()
-        life, end = self._seen
-        if life == row.life and row.log_end < end:
-            log.critical("the server's log ends %d bytes before where it was", end - row.log_end)
-            self.came_back_older()
-            return self.beat()
+            life, end = self._seen
+            if life == row.life and row.log_end < end:
+                log.critical("the server's log ends %d bytes before where it was", end - row.log_end)
+                self._take_over(cursor, known=True)
+                row = connection.execute(_BEAT).one()
         self._seen = row.life, int(row.log_end)
         return Fork(row.forked_at, row.forked_since) if row.forked_at else None
 
     def came_back_older(self) -> None:
         """Do what is done after a fork, because the caller knows that it is one."""
-        self._seen = (None, 0)
-        with self._engine.connect() as connection:
-            driver: Any = connection.connection.driver_connection
-            with driver, driver.cursor() as cursor:
-                self._take_over(cursor, known=True)
+        with self._engine.begin() as connection, connection.connection.cursor() as cursor:
+            self._take_over(cursor, known=True)
 
     def _compare(self, driver: Any, record: ConnectionPoolEntry) -> None:
         """A new connection: does it lead to the life that the database knows?"""
