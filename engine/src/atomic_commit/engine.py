@@ -13,15 +13,17 @@ from sqlalchemy.orm import Session
 
 from atomic_commit.coordinator.coordinator import Coordinator
 from atomic_commit.coordinator.known_databases import KnownDatabases
+from atomic_commit.coordinator.pause import Pausing
 from atomic_commit.coordinator.recover import Sweeper
 from atomic_commit.coordinator.wait import DecisionWatch
 from atomic_commit.declare import BranchDeclaration, Branches, TransactionKind, Values, check_lock_order
 from atomic_commit.errors import Conflict, Fenced, Lost, MembersSaidNo, Refused
-from atomic_commit.journal import migrations, records
+from atomic_commit.journal import listing, migrations, records
 from atomic_commit.journal.local_calls import LocalCalls
 from atomic_commit.journal.records import IdempotencyKey, Outcome, State, TransactionRecord
 from atomic_commit.limits import Limits
 from atomic_commit.names import Installation, service_of
+from atomic_commit.participant.in_doubt import in_doubt
 from atomic_commit.participant.prepared import Participant
 from atomic_commit.postgres.clocks import OwnClock
 from atomic_commit.postgres.confirmed import Confirmation
@@ -95,11 +97,12 @@ class AtomicCommit:
         self.coordinator = Coordinator(engine, self.messages, kinds, limits, databases)
         self.sweeper = Sweeper(engine, self.coordinator, limits, self._announce)
         self._watch, self._confirmation = DecisionWatch(engine), Confirmation(engine)
-        self.local_calls = LocalCalls(engine)
+        self.local_calls, self.pausing = LocalCalls(engine), Pausing(engine)
         self.clock = OwnClock(engine, limits)
         self._coordinators = tuple(coordinators)
         self._register_participant(celery, branches or Branches(service))
         self._register_coordinator(celery)
+        self._register_what_all_are_asked(celery)
         run_in_workers(celery, self)
 
     @classmethod
@@ -270,6 +273,28 @@ class AtomicCommit:
         self._register_outcome_task(celery, "review", review)
         self._register_outcome_task(celery, "acknowledge", acknowledge)
         self._register_outcome_task(celery, "awake", awake)
+
+    def _register_what_all_are_asked(self, celery: Celery) -> None:
+        """What a command asks of every service of the application (``cli.application``)."""
+
+        def pause(because: str | None) -> None:
+            self.identity.database()
+            self.pausing.set(because)
+
+        def resume() -> None:
+            self.identity.database()
+            self.pausing.clear()
+
+        def standing() -> dict[str, int]:
+            """How many are undecided, owed and quarantined here, and how many branches stand prepared."""
+            self.identity.database()
+            with translated_errors(), Session(self._reads) as session:
+                counts, _ = listing.counts_of_unsettled(session)
+                found = in_doubt(session.connection(), self.installation)
+            return {**counts, "prepared": sum(each.gid is not None for each in found)}
+
+        for function in (pause, resume, standing):
+            self._register_outcome_task(celery, f"application.{function.__name__}", function, keeps_result=True)
 
     def _announce(self) -> None:
         self.messages.announce(self._coordinators)
