@@ -15,6 +15,7 @@ from atomic_commit.coordinator.coordinator import Coordinator
 from atomic_commit.coordinator.known_databases import KnownDatabases
 from atomic_commit.coordinator.pause import Pausing
 from atomic_commit.coordinator.recover import Sweeper
+from atomic_commit.coordinator.restore_point import PointSet, RestorePoints
 from atomic_commit.coordinator.wait import DecisionWatch
 from atomic_commit.declare import BranchDeclaration, Branches, TransactionKind, Values, check_lock_order
 from atomic_commit.errors import Conflict, Fenced, Lost, MembersSaidNo, Refused
@@ -98,6 +99,7 @@ class AtomicCommit:
         self.sweeper = Sweeper(engine, self.coordinator, limits, self._announce)
         self._watch, self._confirmation = DecisionWatch(engine), Confirmation(engine)
         self.local_calls, self.pausing = LocalCalls(engine), Pausing(engine)
+        self.restore_points = RestorePoints(engine, self.identity, celery)
         self.clock = OwnClock(engine, limits)
         self._coordinators = tuple(coordinators)
         self._register_participant(celery, branches or Branches(service))
@@ -293,7 +295,10 @@ class AtomicCommit:
                 found = in_doubt(session.connection(), self.installation)
             return {**counts, "prepared": sum(each.gid is not None for each in found)}
 
-        for function in (pause, resume, standing):
+        def restore_point(name: str, services: list[str], conversation: str) -> PointSet:
+            return self.restore_points.take_part(name, services, conversation)
+
+        for function in (pause, resume, standing, restore_point):
             self._register_outcome_task(celery, f"application.{function.__name__}", function, keeps_result=True)
 
     def _announce(self) -> None:
