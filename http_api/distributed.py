@@ -11,6 +11,7 @@ Outside an order is placed or refused, inside a transaction is committed or abor
 | not decided within the wait           | 202 + `Location: /transactions/{id}`; stays accepted          |
 | too many wait already                 | the same, at once and without `Preference-Applied`            |
 | refused before it was accepted        | 409, or 404 for what does not exist; no transaction was begun |
+| the application is paused             | 503 `paused` + `Retry-After`; nothing was accepted            |
 | a row locked for too long, before     | 503 `conflict-busy` + `Retry-After`; nothing was accepted     |
 | the database away before              | 503 `unavailable` + `Retry-After`; nothing was accepted       |
 | the database away while accepting     | 504 `outcome-unknown` with the URL that tells once it's known |
@@ -34,6 +35,7 @@ from atomic_commit import (
     KeyTaken,
     Lost,
     Missing,
+    Paused,
     Refused,
     State,
     TransactionRecord,
@@ -70,6 +72,8 @@ def run(
         record, preferred = _waited(atomic, record, preference, preference.wait - (time.monotonic() - began))
     except Refused as refusal:
         raise _not_accepted(atomic, kind, refusal) from refusal
+    except Paused as pause:
+        raise _paused(pause, key) from pause
     except Conflict as conflict:
         raise _busy(conflict, key) from conflict
     except KeyReused as error:
@@ -158,6 +162,14 @@ def _in_the_way(atomic: AtomicCommit, transaction: UUID) -> dict[str, Any] | Non
 
 def _name(transaction: UUID) -> dict[str, Any]:
     return {"id": str(transaction), "url": url_of(transaction)}
+
+
+def _paused(pause: Paused, key: IdempotencyKey | None) -> ProblemError:
+    """What a person has said why is meant for clients."""
+    why = f": {pause.because}" if pause.because else ""
+    return ProblemError(
+        "paused", f"Nothing was accepted: the application is paused{why.rstrip('.')}.{_of_an_earlier_one(key)}"
+    )
 
 
 def _busy(conflict: Conflict, key: IdempotencyKey | None) -> ProblemError:

@@ -19,6 +19,7 @@ which is also a page of this very API that explains the type. What has no type o
 | a row lock or a serialization conflict                  | conflict-busy           | 503    |
 | too few threads are free in this process                | busy                    | 503    |
 | given up after its retries                              | aborted                 | 503    |
+| somebody has paused the application                     | paused                  | 503    |
 | the database (or something else it needs) is away       | unavailable             | 503    |
 | the database went away while it accepted or committed   | outcome-unknown         | 504    |
 """
@@ -135,6 +136,15 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
             "The transaction was tried, tried again, and given up for a cause other than a rule of the"
             " business. Nothing was changed, anywhere. A new request after `Retry-After` may well succeed.",
             retry_after=5,
+        ),
+        ProblemType(
+            "paused",
+            503,
+            "The application is paused",
+            "Somebody has paused it, for example for a backup; the detail says why, if they have. Nothing was accepted."
+            " What was accepted before goes on, and so does what one service does by itself. Repeat the request after"
+            " `Retry-After`.",
+            retry_after=30,
         ),
         ProblemType(
             "idempotency-key-reused",

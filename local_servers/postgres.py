@@ -8,7 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,20 +129,31 @@ class Postgres:
         return self.url(database, SUPERUSER)
 
     def provide_databases(self) -> None:
-        """Make each role and its database, where missing, and shut every database to other roles.
+        """Make each role and its database, where missing, and shut every database to other roles. A role may set
+        restore points, which by default only superusers may.
 
         Can be repeated at any time, also after it was cut off. Raises StartFailed when the server says no.
         """
-        from sqlalchemy import NullPool, create_engine  # slow to import, and needed here alone
+        from sqlalchemy import text  # slow to import, and needed here alone
         from sqlalchemy.exc import DBAPIError
 
-        url = self.admin_url("postgres").replace("postgresql:", "postgresql+psycopg2:", 1)
-        engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
         try:
-            with engine.connect() as connection:
+            with self._as_superuser("postgres") as connection:
                 self._provide(connection)
+            for database, role in self.databases.items():
+                with self._as_superuser(database) as connection:  # who may call a function is said in each database
+                    connection.execute(text(f'GRANT EXECUTE ON FUNCTION pg_create_restore_point TO "{role}"'))
         except DBAPIError as error:
             raise StartFailed(f"PostgreSQL on {self.data} refused its databases: {error.orig}") from error
+
+    @contextmanager
+    def _as_superuser(self, database: str) -> Iterator[Connection]:
+        from sqlalchemy import NullPool, create_engine
+
+        url = self.admin_url(database).replace("postgresql:", "postgresql+psycopg2:", 1)
+        engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+        with engine.connect() as connection:
+            yield connection
 
     def _provide(self, connection: Connection) -> None:
         from sqlalchemy import text

@@ -71,6 +71,7 @@ def eager_celery() -> Celery:
         task_serializer="json",
         result_serializer="json",
         accept_content=["json"],
+        atomic_services=SERVICES,
     )
     return celery
 
@@ -500,6 +501,7 @@ class EagerShop:
                 for (gid,) in cursor.fetchall():
                     cursor.execute("ROLLBACK PREPARED %s", (gid,))
                 cursor.execute(f"TRUNCATE {tables} RESTART IDENTITY")
+                cursor.execute("UPDATE database_identity SET paused_at = NULL, paused_because = NULL")
 
     def _next_number(self, table: str) -> int:
         [(number,)] = self.query(table, f"SELECT coalesce(max(id), 0) + 1 FROM {table}")

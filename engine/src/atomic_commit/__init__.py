@@ -44,6 +44,7 @@ from atomic_commit.errors import (
     KeyTaken,
     Lost,
     Missing,
+    Paused,
     Refused,
     WrongDatabase,
 )
@@ -68,6 +69,7 @@ __all__ = [
     "Limits",
     "Lost",
     "Missing",
+    "Paused",
     "Refused",
     "State",
     "TransactionKind",

@@ -13,16 +13,19 @@ from sqlalchemy.orm import Session
 
 from atomic_commit.coordinator.coordinator import Coordinator
 from atomic_commit.coordinator.known_databases import KnownDatabases
+from atomic_commit.coordinator.pause import Pausing
 from atomic_commit.coordinator.recover import Sweeper
+from atomic_commit.coordinator.restore_point import PointSet, RestorePoints
 from atomic_commit.coordinator.wait import DecisionWatch
 from atomic_commit.declare import BranchDeclaration, Branches, TransactionKind, Values, check_lock_order
 from atomic_commit.errors import Conflict, Fenced, Lost, MembersSaidNo, Refused
-from atomic_commit.journal import migrations, records
+from atomic_commit.journal import listing, migrations, records
 from atomic_commit.journal.asking import FORGOTTEN
 from atomic_commit.journal.local_calls import LocalCalls
 from atomic_commit.journal.records import IdempotencyKey, Outcome, State, TransactionRecord
 from atomic_commit.limits import Limits
 from atomic_commit.names import Installation, service_of
+from atomic_commit.participant.in_doubt import in_doubt
 from atomic_commit.participant.inquiry import Inquiry
 from atomic_commit.participant.prepared import Participant
 from atomic_commit.participant.testimony import Testimony
@@ -103,11 +106,13 @@ class AtomicCommit:
         self.coordinator = Coordinator(engine, self.messages, kinds, limits, databases)
         self.sweeper = Sweeper(engine, self.coordinator, limits, self._announce)
         self._watch, self._confirmation = DecisionWatch(engine), Confirmation(engine)
-        self.local_calls = LocalCalls(engine)
+        self.local_calls, self.pausing = LocalCalls(engine), Pausing(engine)
+        self.restore_points = RestorePoints(engine, self.identity, celery)
         self.clock = OwnClock(engine, limits)
         self._coordinators = tuple(coordinators)
         self._register_participant(celery, branches or Branches(service))
         self._register_coordinator(celery)
+        self._register_what_all_are_asked(celery)
         run_in_workers(celery, self)
 
     @classmethod
@@ -298,27 +303,47 @@ class AtomicCommit:
                 self.coordinator.participant_is_back(service)
 
         # decide keeps its result: its AsyncResult is the chain's.
-        celery.task(
-            reading_any_release(decide),
-            name=self.installation.task(self.service, "decide"),
-            throws=_EXPECTED,
-            resultrepr_maxsize=_SHORT,
-            shared=False,  # not in whatever other Celery app this process may have
-        )
+        self._register_outcome_task(celery, "decide", decide, keeps_result=True)
         self._register_outcome_task(celery, "review", review)
         self._register_outcome_task(celery, "acknowledge", acknowledge)
         self._register_outcome_task(celery, "awake", awake)
         self._register_outcome_task(celery, "inquire", inquire)
         self._register_outcome_task(celery, "hear", hear)
 
+    def _register_what_all_are_asked(self, celery: Celery) -> None:
+        """What a command asks of every service of the application (``cli.application``)."""
+
+        def pause(because: str | None) -> None:
+            self.identity.database()
+            self.pausing.set(because)
+
+        def resume() -> None:
+            self.identity.database()
+            self.pausing.clear()
+
+        def standing() -> dict[str, int]:
+            """How many are undecided, owed and quarantined here, and how many branches stand prepared."""
+            self.identity.database()
+            with translated_errors(), Session(self._reads) as session:
+                counts, _ = listing.counts_of_unsettled(session)
+                found = in_doubt(session.connection(), self.installation)
+            return {**counts, "prepared": sum(each.gid is not None for each in found)}
+
+        def restore_point(name: str, services: list[str], conversation: str) -> PointSet:
+            return self.restore_points.take_part(name, services, conversation)
+
+        for function in (pause, resume, standing, restore_point):
+            self._register_outcome_task(celery, f"application.{function.__name__}", function, keeps_result=True)
+
     def _announce(self) -> None:
         self.messages.announce(self._coordinators)
 
-    def _register_outcome_task(self, celery: Celery, verb: str, function: Any) -> None:
+    def _register_outcome_task(self, celery: Celery, verb: str, function: Any, *, keeps_result: bool = False) -> None:
+        """`keeps_result`: somebody waits for it, as ``cli.asking`` does."""
         celery.task(
             reading_any_release(function),
             name=self.installation.task(self.service, verb),
-            ignore_result=True,  # the rows are the result
+            ignore_result=not keeps_result,  # mostly the rows are the result
             throws=_EXPECTED,
             resultrepr_maxsize=_SHORT,
             shared=False,  # not in whatever other Celery app this process may have

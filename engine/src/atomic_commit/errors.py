@@ -75,6 +75,17 @@ class Conflict(AtomicCommitError):
     """Somebody or something is in the way (a lock, a soft mark, a full disk). Worth a new attempt later."""
 
 
+class Paused(Conflict):
+    """The service is paused: it accepts no transaction until a person resumes it. ``because``: what they said why."""
+
+    def __init__(self, because: str | None) -> None:
+        super().__init__(because)
+        self.because = because
+
+    def __str__(self) -> str:
+        return f"paused: {self.because}" if self.because else "paused"
+
+
 class WrongDatabase(Conflict):
     """This is not the database that is meant: another service's, another installation's, or one that replaced it."""
 

@@ -50,7 +50,7 @@ ROOMS = {
     "participant": {"wire", "postgres", "testing"},
     "coordinator": {"wire", "journal", "postgres", "testing"},
     "workers": {"testing"},
-    "cli": {"journal", "participant", "postgres", "workers", "engine"},
+    "cli": {"coordinator", "journal", "participant", "postgres", "workers", "engine"},
 }
 #: The kit for tests: it puts services together, and nothing of the engine imports it.
 _KIT = {"atomic_commit.testing.line", "atomic_commit.testing.plugin"}

@@ -27,6 +27,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from atomic_commit import journal
+from atomic_commit.cli import application
 from atomic_commit.cli.coordinators import said_by
 from atomic_commit.cli.tables import age, as_table
 from atomic_commit.journal import listing, records
@@ -99,6 +100,8 @@ def add_verbs(verbs: Any) -> None:
     unreadable.add_argument("--clear", action="store_true", help="forget them, and how many there were")
     unreadable.set_defaults(run=_unreadable)
 
+    application.add_verbs(verbs)
+
 
 def run(operated: Operated, arguments: argparse.Namespace) -> int:
     """Do what the command line says. Returns an exit code; a database that says no is one line and a 1."""
@@ -120,10 +123,12 @@ def _transactions(operated: Operated, arguments: argparse.Namespace) -> int:
             found = listing.not_settled(
                 session, arguments.state, older_than=arguments.older_than, limit=arguments.limit
             )
-        counts = _counts(session)
+        counts, pause = _counts(session), journal.read_pause(session)
     if arguments.json:
         print(json.dumps([_as_json(record) for record in found], indent=2))
         return 0
+    if pause:
+        print(f"PAUSED for {age(pause.age)}, nothing is accepted{f': {pause.because}' if pause.because else ''}")
     print(counts)
     if found:
         heads = ("TRANSACTION", "KIND", "STATE", "ATTEMPT", "AGE", "OWED", "ERROR")

@@ -26,6 +26,8 @@ from atomic_commit.journal.forming import (
     somebody_may_go,
     start_attempt,
 )
+from atomic_commit.journal.holding import hold, wait_for_who_accepts
+from atomic_commit.journal.pausing import Pause, pause, read_pause, resume
 from atomic_commit.journal.pinning import forget_database, pin_database, pinned_databases
 from atomic_commit.journal.recovering import (
     bring_forward,
@@ -42,11 +44,13 @@ from atomic_commit.journal.settling import record_settled, record_settled_branch
 
 __all__ = [
     "ADMISSION_LOCKS",
+    "Pause",
     "bring_forward",
     "bring_owed_forward",
     "claim_due",
     "claim_waiting",
     "forget_database",
+    "hold",
     "hold_attempt",
     "insert_branches",
     "insert_transaction",
@@ -55,10 +59,12 @@ __all__ = [
     "make_all_due",
     "mark_dispatched",
     "mark_unpublished",
+    "pause",
     "pin_database",
     "pinned_databases",
     "put_aside_kind",
     "put_back",
+    "read_pause",
     "record_commit",
     "record_decision",
     "record_error",
@@ -69,8 +75,10 @@ __all__ = [
     "record_settled_branch",
     "release",
     "restart_clocks",
+    "resume",
     "somebody_may_go",
     "start_attempt",
     "take_place",
     "tell_who_waits",
+    "wait_for_who_accepts",
 ]

@@ -12,6 +12,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from atomic_commit.journal.admission import NOBODY_FRESH_WAITS, PLACE_FOR_FRESH, admission
+from atomic_commit.journal.holding import ACCEPTS
+from atomic_commit.journal.pausing import NOT_PAUSED, paused
 from atomic_commit.journal.records import IdempotencyKey, State, TransactionRecord, new_branch, transaction_record
 from atomic_commit.journal.schema import transactions as table
 from atomic_commit.journal.terms import NOW, changed
@@ -35,7 +37,7 @@ def insert_transaction(
 
     It goes at once, by itself, if nobody else of its kind waits, fewer attempts than `attempts_at_once` are under way,
     and nobody is forming one right now. That it does holds until the local transaction ends. Raises IntegrityError
-    where the idempotency key is taken.
+    where the idempotency key is taken, Paused where nothing is accepted.
     """
     row = session.execute(
         _ACCEPT,
@@ -54,7 +56,9 @@ def insert_transaction(
             "task_ids": list(task_ids.values()),
         },
     )
-    accepted = row.mappings().one()
+    accepted = row.mappings().first()
+    if accepted is None:
+        raise paused(session)
     if accepted["begun_at"] is None:
         return transaction_record(accepted, ())
     begun = (
@@ -74,7 +78,7 @@ def insert_waiting(
     patience: float,
 ) -> dict[UUID, TransactionRecord]:
     """Record accepted transactions, all of which wait for an attempt. Raises IntegrityError where the idempotency key
-    of one of them is taken."""
+    of one of them is taken, Paused where nothing is accepted."""
     rows = session.execute(
         _ACCEPT_WAITING,
         {
@@ -89,7 +93,10 @@ def insert_waiting(
             "fingerprints": [key.fingerprint if (key := keys[id]) else None for id in values],
         },
     )
-    return {row["id"]: transaction_record(row, ()) for row in rows.mappings()}
+    accepted = {row["id"]: transaction_record(row, ()) for row in rows.mappings()}
+    if not accepted:
+        raise paused(session)
+    return accepted
 
 
 #: By this cause a row is known that took the place of a transaction.
@@ -124,7 +131,7 @@ def take_place(session: Session, transaction: UUID, kind: str) -> bool:
 
 #: The statements that every transaction needs are made once: to put one together costs more than to send it.
 _ACCEPT = sa.text(
-    "WITH admission AS MATERIALIZED ("
+    f"{ACCEPTS} WITH admission AS MATERIALIZED ("
     "  SELECT pg_try_advisory_xact_lock(:locks, hashtext(:kind))"
     f"   AND {NOBODY_FRESH_WAITS} AND {PLACE_FOR_FRESH} AS goes"
     "), accepted AS ("
@@ -134,7 +141,7 @@ _ACCEPT = sa.text(
     "   clock_timestamp() + make_interval(secs => :deadline), clock_timestamp() + make_interval(secs => :patience),"
     "   CASE WHEN goes THEN clock_timestamp() + make_interval(secs => :look_after) END,"
     "   :caller, :route, :idempotency_key, :fingerprint"
-    "  FROM admission RETURNING *"
+    f"  FROM admission WHERE {NOT_PAUSED} RETURNING *"
     "), begun AS ("
     "  INSERT INTO transaction_branches (transaction_id, attempt, name, position, task_id)"
     "  SELECT id, 1, branch.name, branch.position - 1, branch.task_id FROM accepted,"
@@ -144,12 +151,14 @@ _ACCEPT = sa.text(
 ).columns(*table.c, *(sa.column(name, sa.DateTime(timezone=True)) for name in ("begun_at", "read_at")))
 
 _ACCEPT_WAITING = sa.text(
-    "INSERT INTO transactions (id, kind, state, attempt, dispatched, waits_until, values, deadline, patience_until,"
+    f"{ACCEPTS}"
+    " INSERT INTO transactions (id, kind, state, attempt, dispatched, waits_until, values, deadline, patience_until,"
     " idempotency_caller, idempotency_route, idempotency_key, fingerprint)"
     " SELECT id, :kind, 'preparing', 1, false, clock_timestamp(), CAST(own AS json),"
     "  clock_timestamp() + make_interval(secs => :deadline), clock_timestamp() + make_interval(secs => :patience),"
     "  caller, route, key, fingerprint"
     " FROM unnest(CAST(:ids AS uuid[]), CAST(:values AS text[]), CAST(:callers AS text[]), CAST(:routes AS text[]),"
     "  CAST(:keys AS text[]), CAST(:fingerprints AS text[])) AS newcomer (id, own, caller, route, key, fingerprint)"
+    f" WHERE {NOT_PAUSED}"
     " RETURNING *, clock_timestamp() AS read_at"
 ).columns(*table.c, sa.column("read_at", sa.DateTime(timezone=True)))

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from atomic_commit.journal.holding import MAY_MOVE_ON
 from atomic_commit.journal.records import Outcome, State, of_attempt
 from atomic_commit.journal.schema import transactions as table
 from atomic_commit.journal.terms import (
@@ -110,7 +111,7 @@ def record_retry(
     return changed(
         session,
         update(table)
-        .where(of_attempt(leader, number), table.c.id.in_(members))
+        .where(MAY_MOVE_ON, of_attempt(leader, number), table.c.id.in_(members))
         .values(
             attempt=table.c.attempt + 1,
             failed_attempts=table.c.failed_attempts + int(failed),
@@ -142,11 +143,11 @@ def tell_who_waits(session: Session) -> None:
     session.execute(_TELL_WHO_WAITS)
 
 
-_HOLD = select(table.c.id).where(of_attempt(LEADING, NUMBER)).order_by(table.c.id).with_for_update()
+_HOLD = select(table.c.id).where(MAY_MOVE_ON, of_attempt(LEADING, NUMBER)).order_by(table.c.id).with_for_update()
 
 _DECIDE = (
     update(table)
-    .where(of_attempt(LEADING, NUMBER), IS_MEMBER)
+    .where(MAY_MOVE_ON, of_attempt(LEADING, NUMBER), IS_MEMBER)
     .values(
         state=sa.bindparam("new_state"),
         cause=sa.bindparam("new_cause", type_=table.c.cause.type),

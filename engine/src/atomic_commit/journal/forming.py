@@ -10,6 +10,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from atomic_commit.journal.admission import ADMISSION_LOCKS, FRESH_MAY_GO, SILENT_MAY_GO, admission
+from atomic_commit.journal.holding import MOVES_ON
 from atomic_commit.journal.records import TransactionRecord, of_attempt, read_all, with_time
 from atomic_commit.journal.schema import transaction_branches as branches_table
 from atomic_commit.journal.schema import transactions as table
@@ -137,7 +138,7 @@ def mark_unpublished(session: Session, leader: UUID, number: int, pause: float) 
     )
 
 
-_ADMISSION = sa.text("SELECT pg_try_advisory_xact_lock(:locks, hashtext(:kind))")
+_ADMISSION = sa.text(f"{MOVES_ON} SELECT pg_try_advisory_xact_lock(:locks, hashtext(:kind))")
 
 _MAY_GO = sa.text(f"SELECT {FRESH_MAY_GO} AS fresh, {SILENT_MAY_GO} AS silent")
 

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from atomic_commit.journal.holding import MOVES_ON
 from atomic_commit.journal.records import State
 from atomic_commit.journal.schema import transaction_branches as branches_table
 from atomic_commit.journal.schema import transactions as table
@@ -34,7 +35,7 @@ def record_settled(session: Session, leader: UUID) -> str | None:
 
 _ANSWERED = sa.text(
     # Not flushed: an answer that a crash of the server takes away is asked for again.
-    "SET LOCAL synchronous_commit = off;"
+    f"SET LOCAL synchronous_commit = off; {MOVES_ON}"
     # The lock comes first: the statement after this one sees what whoever held it has committed.
     " WITH held AS MATERIALIZED (SELECT id FROM transactions WHERE id = :leader FOR UPDATE)"
     " UPDATE transaction_branches SET settled_at = clock_timestamp() FROM held"

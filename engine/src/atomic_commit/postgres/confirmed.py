@@ -53,8 +53,14 @@ class Confirmation:
                     self._has_standby = bool(connection.scalar(_HAS_STANDBY))
                 self._asked_at = time.monotonic()
             if self._has_standby:
-                with self._engine.begin() as connection:
-                    connection.execute(_WRITE)
+                flush(self._engine)
+
+
+def flush(engine: Engine) -> None:
+    """Return when everything that was written to the log so far is on disk, here and on a synchronous standby. Raises
+    Lost where that is not known."""
+    with translated_errors(), engine.begin() as connection:
+        connection.execute(_WRITE)
 
 
 def _check_commits(engine: Engine) -> None:

@@ -81,7 +81,12 @@ FAILPOINTS = (
 
 
 #: What outcome workers run; every other task is a branch.
-_PROTOCOL_VERBS = frozenset({"decide", "review", "acknowledge", "awake", "commit", "rollback"})
+_PROTOCOL_VERBS = frozenset(
+    {
+        *("decide", "review", "acknowledge", "awake", "commit", "rollback"),
+        *("pause", "resume", "standing", "restore_point"),
+    }
+)
 
 
 class FailpointError(Exception):
