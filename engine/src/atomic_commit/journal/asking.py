@@ -11,6 +11,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from atomic_commit.journal.holding import MAY_MOVE_ON
 from atomic_commit.journal.records import BranchRecord, Outcome, State, branch_record
 from atomic_commit.journal.schema import database_identity as identity_table
 from atomic_commit.journal.schema import testimonies as table
@@ -151,7 +152,7 @@ def abandon(session: Session, leader: UUID, number: int, outcome: Outcome) -> No
 
 def _asked(transaction: UUID) -> tuple[Any, ...]:
     columns = transactions_table.c
-    return columns.id == transaction, columns.state == State.PREPARING, columns.asking_since.is_not(None)
+    return MAY_MOVE_ON, columns.id == transaction, columns.state == State.PREPARING, columns.asking_since.is_not(None)
 
 
 _INSERT_TOLD = sa.text(

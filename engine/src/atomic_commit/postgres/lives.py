@@ -27,7 +27,7 @@ from datetime import datetime
 from typing import Any
 
 import psycopg2
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.event import listen
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -85,7 +85,7 @@ class Lives:
 
         To be called every few seconds: what is lost in a fork is lost after the last beat.
         """
-        with self._engine.begin() as connection, connection.connection.cursor() as cursor:
+        with self._engine.begin() as connection, _driver(connection).cursor() as cursor:
             if _differs(cursor):  # behind a pooler, connections outlive their server
                 self._take_over(cursor)
             row = connection.execute(_BEAT).one()
@@ -99,7 +99,7 @@ class Lives:
 
     def came_back_older(self) -> None:
         """Do what is done after a fork, because the caller knows that it is one."""
-        with self._engine.begin() as connection, connection.connection.cursor() as cursor:
+        with self._engine.begin() as connection, _driver(connection).cursor() as cursor:
             self._take_over(cursor, known=True)
 
     def _compare(self, driver: Any, record: ConnectionPoolEntry) -> None:
@@ -150,6 +150,10 @@ class Lives:
 
 class SequenceTooShort(psycopg2.OperationalError):  # type: ignore[misc]  # psycopg2 has no types
     """Ids might be given twice. Nobody gets a connection: to give none is better."""
+
+
+def _driver(connection: Connection) -> Any:
+    return connection.connection.driver_connection
 
 
 def _differs(cursor: Any) -> bool:
