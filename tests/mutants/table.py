@@ -23,6 +23,7 @@ journal; nothing looks through the prepared transactions for some.
 from __future__ import annotations
 
 from .answers import ANSWERS
+from .application import APPLICATION
 from .clock import CLOCK
 from .durability import DURABILITY
 from .http import HTTP
@@ -45,6 +46,7 @@ MUTANTS = (  # one a line
     *LOCAL,
     *DURABILITY,
     *ANSWERS,
+    *APPLICATION,
     *CLOCK,
     *PILE,
     *QUIET,
