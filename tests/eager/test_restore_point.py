@@ -102,6 +102,7 @@ def test_whatever_moves_a_transaction_on_waits_while_decisions_are_held_and_goes
         waiting = Beside(take)
         waiting.wait_for_a_lock(shop)
         assert shop.everything() == before
+        shop.query("users", "SELECT FROM transactions FOR UPDATE NOWAIT")  # nobody who waits has locked a row of them
     result = waiting.join()
     assert not isinstance(result, Exception), result
     assert shop.everything() != before
@@ -314,6 +315,15 @@ def test_a_hold_that_ends_early_is_no_yes_and_some_may_have_set_the_point(
     assert may_be_set(shop.celery, SERVICES, conversation)
     others = {type(done[service]) for service in ("users", "products")}
     assert others == {Conflict if when.startswith("before") else dict}
+
+
+def test_who_may_have_set_the_point_does_not_say_that_it_has_not(shop: EagerShop, conversation: str) -> None:
+    """Another one may not have heard yet that this one holds, and would then set none: and would say so."""
+    talk = restore_point._Talk(Conversation(shop.celery, conversation), "users", ["users"])
+    for step, said in ((Step.READY, Step.LEFT), (Step.HELD, Step.HELD), (Step.SET, Step.SET)):
+        talk.step(step, 1.0)
+        talk.leave()
+        assert Conversation(shop.celery, conversation).heard("users") == said
 
 
 def test_a_point_that_is_not_known_to_be_flushed_is_no_yes(

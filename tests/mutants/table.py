@@ -23,6 +23,7 @@ journal, or is asked about by who found it in its database, which knows those of
 from __future__ import annotations
 
 from .answers import ANSWERS
+from .application import APPLICATION
 from .clock import CLOCK
 from .durability import DURABILITY
 from .forgetting import FORGETTING
@@ -47,6 +48,7 @@ MUTANTS = (  # one a line
     *DURABILITY,
     *FORGETTING,
     *ANSWERS,
+    *APPLICATION,
     *CLOCK,
     *PILE,
     *QUIET,
