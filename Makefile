@@ -7,6 +7,7 @@ ARGS ?=
 TESTS ?= $(wildcard engine/tests tests/unit tests/eager tests/docs tests/examples tests/model tests/broker)
 MINUTES ?= 2
 SEED ?= 1
+SERVICE ?= users
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -21,7 +22,7 @@ WRITES := $(DOCS_VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up down status trip test test-eager test-broker test-docker model mutants crash soak bench docs package lint types format clean
+.PHONY: help setup demo up down status env trip test test-eager test-broker test-docker model mutants crash soak bench docs package lint types format clean
 
 help: ## List these verbs
 	@echo "make …"
@@ -42,6 +43,9 @@ down: $(RUNS) ## Stop the shop from another terminal
 
 status: $(RUNS) ## Show what runs, and where
 	@$(PY) -m embedded status $(ARGS) || test $$? -eq 3
+
+env: $(RUNS) ## Print a service's variables: eval "$(make env)", or make env SERVICE=orders
+	@exec $(PY) -m embedded env $(SERVICE)
 
 trip: $(RUNS) ## Show the travel agency of examples/trip (some 20 s)
 	@exec $(PY) -m examples.trip demo $(ARGS)

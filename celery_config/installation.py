@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 from atomic_commit import Installation
@@ -14,6 +13,6 @@ APPLICATION = "shop"
 VARIABLE = INSTALLATION_VARIABLE
 
 
-def installation(environment: Mapping[str, str] = os.environ) -> Installation:
+def installation(environment: Mapping[str, str] | None = None) -> Installation:
     """The installation that ``ATOMIC_INSTALLATION`` names. Raises ValueError without one."""
     return Installation.from_environment(APPLICATION, environment)

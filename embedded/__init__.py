@@ -1,4 +1,4 @@
-"""The whole shop on this machine, without Docker: `python -m embedded up | demo | status | down`.
+"""The whole shop on this machine, without Docker: `python -m embedded up | demo | status | env | down`.
 
 As a library: `with Shop(folder) as shop: …` runs PostgreSQL, a Redis-protocol server (Valkey), the
 services and Flower as child processes, and can kill, hold down and bring up each of them.

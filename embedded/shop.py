@@ -32,7 +32,7 @@ class Shop(Application):
 
     noun: ClassVar[str] = "shop"
     a_noun: ClassVar[str] = "a shop"
-    stop_it: ClassVar[str] = "stop it with `python -m embedded down`"
+    stop_it: ClassVar[str] = "stop it with `make down`"
     ports: Ports
 
     def __init__(
@@ -94,7 +94,11 @@ class Shop(Application):
         return super().used_ports() - (set() if self._with_flower else {"flower"})
 
     def status(self) -> ShopStatus:
-        return ShopStatus(**vars(super().status()), flower=self.flower_url if self._with_flower else None)
+        return ShopStatus(
+            **vars(super().status()),
+            flower=self.flower_url if self._with_flower else None,
+            installation=self._around("flower").variables["ATOMIC_INSTALLATION"],
+        )
 
     def _migration(self, service: str) -> Program:
         return migration(service, self._around(f"{service}-migrate", service))

@@ -14,11 +14,21 @@ class ShopStatus(Status):
     """The `apis` are the services'."""
 
     flower: str | None = None
+    installation: str = ""
 
     @property
     def addresses(self) -> dict[str, str]:
         flower = {"flower": self.flower} if self.flower else {}
         return {**self.apis, **flower, **super().addresses}
+
+    def variables(self, service: str) -> dict[str, str]:
+        """What a process has in its environment that works at this shop as one of `service`."""
+        return {
+            "ATOMIC_INSTALLATION": self.installation,
+            "BROKER_URL": self.broker,
+            "RESULT_BACKEND_URL": self.result_backend,
+            "DATABASE_URL": self.databases[service],
+        }
 
 
 def read_status(state: Path) -> ShopStatus | None:

@@ -117,6 +117,6 @@ def _welcome(shop: Shop, seconds: float) -> Iterator[str]:
         yield f"  {service:<9} {shop.url(service)}    documentation: {shop.url(service)}/docs"
     yield f"  {'flower':<9} {shop.flower_url}"
     yield ""
-    yield f"  logs in {shop.state / 'logs'}; passwords and databases: python -m embedded status"
-    yield "  to stop: Ctrl-C here, or `python -m embedded down`"
+    yield f"  logs in {shop.state / 'logs'}; passwords and databases: make status"
+    yield "  to stop: Ctrl-C here, or make down from another terminal"
     yield ""

@@ -40,13 +40,8 @@ def main(package: str, arguments: Sequence[str] | None = None) -> int:
     verbs.add_verbs(roles)
     chosen = parser.parse_args(arguments)
     role = chosen.verb
-    if not os.environ.get("DATABASE_URL"):
-        print(
-            f"{package} {role}: DATABASE_URL is not set; for example postgresql://user:password@host:5432/database",
-            file=sys.stderr,
-        )
-        return 2
     try:
+        database_url()
         of_this_process = installation()
     except ValueError as error:
         print(f"{package} {role}: {error}", file=sys.stderr)

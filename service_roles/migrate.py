@@ -82,8 +82,11 @@ def run_env(metadata: MetaData) -> None:
 
 
 def database_url() -> str:
-    """``DATABASE_URL`` with the driver named, as SQLAlchemy wants it."""
-    return with_driver(os.environ["DATABASE_URL"])
+    """``DATABASE_URL`` with the driver named, as SQLAlchemy wants it. Raises ValueError where it is not set."""
+    url = os.environ.get("DATABASE_URL")
+    if not url:
+        raise ValueError("DATABASE_URL is not set; for example postgresql://user:password@host:5432/database")
+    return with_driver(url)
 
 
 def _config(package: str) -> Config:

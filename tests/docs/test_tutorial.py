@@ -11,7 +11,8 @@ from documents import ROOT
 
 from local_servers.application import Application
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+#: The limit is for what hangs: on a machine that does much else a test takes minutes.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 TEST_A_BRANCH = ROOT / "docs" / "how-to" / "test-a-branch.md"
@@ -48,7 +49,7 @@ def test_the_tutorial_commits_refuses_and_survives_a_kill(reader: Reader, server
 
 def test_the_example_of_the_engines_readme_commits(reader: Reader, servers: Application) -> None:
     follow(reader, ENGINE)
-    assert rows(servers, "shop", "SELECT state FROM transactions") == [("committed",)]
+    assert rows(servers, "shop", "SELECT state FROM transactions ORDER BY created_at") == [("committed",), ("aborted",)]
     assert rows(servers, "bank", "SELECT cents FROM accounts") == [(7000,)]
     assert rows(servers, "shop", "SELECT cents FROM orders") == [(3000,)]
 

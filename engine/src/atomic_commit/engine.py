@@ -126,20 +126,19 @@ class AtomicCommit:
         branches: Branches | None = None,
         lock_order: Sequence[str] | None = None,
         pool_size: int = 16,
-        environment: Mapping[str, str] = os.environ,
+        environment: Mapping[str, str] | None = None,
     ) -> AtomicCommit:
-        """The engine of `service`, with a Celery app of its own (``.celery``), by what the environment says:
-        ``ATOMIC_INSTALLATION``, ``DATABASE_URL``, ``BROKER_URL``, ``RESULT_BACKEND_URL``, and ``Limits``.
+        """The engine of `service`, with a Celery app of its own (``.celery``), by what the environment (this process's,
+        unless another is given) says: ``ATOMIC_INSTALLATION``, ``DATABASE_URL``, ``BROKER_URL``,
+        ``RESULT_BACKEND_URL``, and ``Limits``.
 
         `application` is the same wherever it is installed; `services` are all that work together. `pool_size`:
         connections that a process opens as it needs them, and keeps; a worker needs two more than it has threads.
         Raises ValueError for a variable that is not set or makes no sense, and as the constructor does.
         """
-        database, broker, results = (_required(environment, name) for name in _VARIABLES)
-        installation, limits = (
-            Installation.from_environment(application, environment),
-            Limits.from_environment(environment),
-        )
+        given = os.environ if environment is None else environment
+        database, broker, results = (_required(given, name) for name in _VARIABLES)
+        installation, limits = Installation.from_environment(application, given), Limits.from_environment(given)
         celery = configure(
             Celery(service, set_as_current=False),
             installation=installation,

@@ -73,12 +73,14 @@ class Limits:
             )
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Limits:
-        """Limits with what the environment sets. Raises ValueError that names the variable and the bad value."""
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Limits:
+        """Limits with what the environment (this process's, unless another is given) sets. Raises ValueError that names
+        the variable and the bad value."""
+        given = os.environ if environment is None else environment
         chosen: dict[str, float | int] = {}
         for field in fields(cls):
             variable = f"ATOMIC_{field.name.upper()}"
-            if text := environment.get(variable):
+            if text := given.get(variable):
                 try:
                     chosen[field.name] = int(text) if isinstance(field.default, int) else float(text)
                 except ValueError:

@@ -44,13 +44,13 @@ class Installation:
                 )
 
     @classmethod
-    def from_environment(cls, application: str, environment: Mapping[str, str] = os.environ) -> Installation:
-        """The installation of `application` that ``ATOMIC_INSTALLATION`` names. Raises ValueError where it is not set,
-        or is no such name.
+    def from_environment(cls, application: str, environment: Mapping[str, str] | None = None) -> Installation:
+        """The installation of `application` that ``ATOMIC_INSTALLATION`` names in the environment (this process's,
+        unless another is given). Raises ValueError where it is not set, or is no such name.
 
         There is no default: two installations that share a broker by mistake would then share their names as well.
         """
-        name = environment.get(INSTALLATION_VARIABLE)
+        name = (os.environ if environment is None else environment).get(INSTALLATION_VARIABLE)
         if not name:
             raise ValueError(
                 f"{INSTALLATION_VARIABLE} is not set: give this installation of the {application} a name that no other"

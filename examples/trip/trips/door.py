@@ -30,8 +30,9 @@ def book() -> Response:
     where = {"Location": f"/trips/{record.id}"}
     if trip["state"] == "refused":
         cause = record.cause or {}
-        status = HTTPStatus.CONFLICT if cause.get("cause") == "refused" else HTTPStatus.SERVICE_UNAVAILABLE
-        return _problem(status, cause.get("detail") or "It was given up.", where, **trip, reason=cause.get("reason"))
+        if cause.get("cause") == "refused":
+            return _problem(HTTPStatus.CONFLICT, cause["detail"], where, **trip, reason=cause["reason"])
+        return _problem(HTTPStatus.SERVICE_UNAVAILABLE, "It was given up.", where, **trip)  # why, is for operators
     return _json(HTTPStatus.CREATED if record.decided else HTTPStatus.ACCEPTED, trip, where)
 
 

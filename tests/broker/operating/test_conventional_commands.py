@@ -14,13 +14,8 @@ from tests.installation import INSTALLATION, QUEUE_NAMES
 
 
 def typed(shop: Shopkeeper, *words: str) -> str:
-    """What the command says; it must succeed."""
-    environment = {
-        **os.environ,
-        "DATABASE_URL": shop.shop.database_url("users"),
-        "BROKER_URL": shop.shop.broker_url,
-        "RESULT_BACKEND_URL": shop.shop.result_backend_url,
-    }
+    """What the command says in a terminal with the shop's variables (``make env``); it must succeed."""
+    environment = {**os.environ, **shop.shop.status().variables("users")}
     command = [sys.executable, "-m", *words]
     said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert said.returncode == 0, f"{words}: {said.stdout}{said.stderr}"
@@ -37,6 +32,10 @@ def test_celery_inspect_registered_lists_the_branches_and_the_verbs(shop: Shopke
     said = typed(shop, "celery", "-A", "celery_config", "inspect", "registered")
     assert f"{INSTALLATION}.orders.cancel_user_orders" in said
     assert f"{INSTALLATION}.products.commit" in said
+
+
+def test_a_services_own_verbs_find_its_database(shop: Shopkeeper) -> None:
+    assert "undecided" in typed(shop, "users_service", "transactions")
 
 
 def test_flask_routes_lists_the_paths(shop: Shopkeeper) -> None:

@@ -61,9 +61,9 @@ def test_nothing_is_missing_where_all_is_well(url: str) -> None:
     [
         ("-c default_transaction_read_only=on", "writable", "read-only"),
         ("-c lock_timeout=0", "bounded_waits", "lock_timeout got lost"),
-        ("-c statement_timeout=0", "bounded_waits", "statement_timeout got lost"),
+        ("-c statement_timeout=0", "bounded_waits", "SET statement_timeout = '10s'"),
         ("-c idle_in_transaction_session_timeout=0", "bounded_waits", "idle_in_transaction_session_timeout got lost"),
-        ("-c default_transaction_isolation=serializable", "isolation", "serializable"),
+        ("-c default_transaction_isolation=serializable", "isolation", "are serializable: ALTER ROLE"),
     ],
 )
 def test_a_setting_that_a_role_or_a_pooler_has_changed_is_named(url: str, options: str, check: str, words: str) -> None:

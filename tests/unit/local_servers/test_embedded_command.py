@@ -113,6 +113,35 @@ def test_the_status_names_flower_where_it_runs(tmp_path: Path) -> None:
     assert "flower" not in as_table(ShopStatus(GONE, "ready"))
 
 
+def test_env_gives_a_terminal_what_a_service_has_in_its_environment(tmp_path: Path) -> None:
+    launcher = Recorded("launcher", os.getpid(), identity(os.getpid()))
+    database, broker, results = (
+        "postgresql://orders:a'b$c@127.0.0.1/orders",
+        "redis://127.0.0.1/0",
+        "redis://127.0.0.1/1",
+    )
+    shop = ShopStatus(
+        launcher, "ready", (), {"orders": database}, broker=broker, result_backend=results, installation="local"
+    )
+    write_status(tmp_path, shop)
+    typed = (
+        embedded(tmp_path, "env", "orders").stdout + "python3 -c 'import json, os; print(json.dumps({**os.environ}))'"
+    )
+    seen = json.loads(subprocess.run(["sh", "-c", typed], capture_output=True, text=True, check=True).stdout)
+    assert seen.items() >= shop.variables("orders").items()
+    assert shop.variables("orders").keys() == {
+        "ATOMIC_INSTALLATION",
+        "BROKER_URL",
+        "RESULT_BACKEND_URL",
+        "DATABASE_URL",
+    }
+
+
+def test_env_of_nothing_exports_nothing(tmp_path: Path) -> None:
+    said = embedded(tmp_path, "env", "users")
+    assert (said.returncode, said.stdout, said.stderr) == (3, "", f"embedded: no shop runs in {tmp_path}.\n")
+
+
 def test_down_says_that_nothing_runs_or_ends_what_was_left(tmp_path: Path) -> None:
     assert embedded(tmp_path, "down").stdout == f"Nothing runs in {tmp_path}.\n"
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as sleeper:

@@ -53,11 +53,13 @@ class KnownDatabases:
         if self._known[service] == database:
             return True
         log.critical(
-            "%s answers from database %s and is known at %s: its word counts for nothing. Another installation of the"
-            " same name uses this broker, or the database was replaced (docs/operating/operations.md, Installations)",
+            "%s answers from database %s and is known at %s: its word counts for nothing. If its database was replaced"
+            " on purpose, let the new one in (databases --forget %s, for this service); else another installation of"
+            " the same name uses this broker: give one of them another name (ATOMIC_INSTALLATION)",
             service,
             database,
             self._known[service],
+            service,
         )
         return False
 

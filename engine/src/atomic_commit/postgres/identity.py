@@ -102,10 +102,12 @@ class Identity:
             raise WrongDatabase(f"this is not the database of {self.service} of {self.installation}")
         if meant not in (None, database):
             log.critical(
-                "a message for database %s came to database %s: another installation called %s uses this broker, or"
-                " this database was replaced (docs/operating/operations.md, Installations)",
+                "a message for database %s came to database %s. If this one replaced that one on purpose, let it in at"
+                " each coordinator (databases --forget %s); else another installation called %s uses this broker: give"
+                " one of them another name (ATOMIC_INSTALLATION)",
                 meant,
                 database,
+                self.service,
                 self.installation,
             )
             raise WrongDatabase("the message is meant for another database")

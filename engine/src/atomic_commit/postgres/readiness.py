@@ -1,7 +1,7 @@
 """Whether a process could do its work: one list of checks, for ``/readyz`` and for a worker's start.
 
 Each check returns when all is well and raises when not: ``NotReady`` with words for whoever asks, anything else where
-the question itself failed. docs/operating/operations.md has the table.
+the question itself failed. A check that says no says what to do as well; the manual's page Operations has the table.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from atomic_commit.errors import WrongDatabase
 from atomic_commit.postgres.clocks import OwnClock
 from atomic_commit.postgres.identity import Identity
 
-#: The settings by which the protocol's waits end; 0 would be for ever.
-_LIMITS = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
+#: The settings by which the protocol's waits end (0 would be for ever) → their values at the default lock timeout.
+_LIMITS = {"lock_timeout": "1s", "statement_timeout": "10s", "idle_in_transaction_session_timeout": "20s"}
+#: How somebody sets what a pooler does not pass on.
+_SET = "ALTER ROLE <the service's role> SET"
 #: Setting → the values with which what is committed stays committed.
 _DURABLE = {
     "synchronous_commit": ("on", "remote_apply"),
@@ -75,21 +77,21 @@ def checks(
 
     def bounded_waits() -> None:
         if lost := [name for name in _LIMITS if shown(name) == "0"]:
-            raise NotReady(
-                f"{', '.join(lost)} got lost on the way (a pooler?): set them for the role, docs/operating/scaling.md"
-            )
+            remedy = "; ".join(f"{_SET} {name} = '{_LIMITS[name]}'" for name in lost)
+            raise NotReady(f"{', '.join(lost)} got lost on the way (a pooler?): {remedy}")
 
     def isolation() -> None:
         if (level := shown("transaction_isolation")) != "read committed":
-            raise NotReady(
-                f"transactions are {level}, not read committed: set it for the role, docs/operating/scaling.md"
-            )
+            raise NotReady(f"transactions are {level}: {_SET} default_transaction_isolation = 'read committed'")
 
     def durable() -> None:
         weak = {name: seen for name, good in _DURABLE.items() if (seen := shown(name)) not in good}
         if weak:
             told = ", ".join(f"{name} is {seen}" for name, seen in weak.items())
-            raise NotReady(f"{told}: what is committed may be forgotten, docs/operating/operations.md")
+            raise NotReady(
+                f"{told}: what is committed may be forgotten; turn on fsync and full_page_writes in postgresql.conf,"
+                f" synchronous_commit by {_SET} synchronous_commit = on"
+            )
 
     def clock() -> None:
         if unfit := own_clock.look():
