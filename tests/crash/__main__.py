@@ -1,4 +1,7 @@
-"""``python -m tests.crash [--broker redis|rabbitmq] [--short | --shared] [--shard K/N] [--limit N] [--out FILE]``"""
+"""``python -m tests.crash [--broker redis|rabbitmq] [--short | --shared] [--shard K/N] [--limit N] [--out FILE]``
+
+With ``--failover`` another instrument: databases that fail over to their standbys (``failover``).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from pathlib import Path
 
 from embedded.shop import Shop
 
+from .failover import main as fail_over
+from .failover_plan import MODES
 from .injections import Injection, all_injections, shared_injections, short_sweep
 from .report import table
 from .sweep import Sweep
@@ -28,8 +33,15 @@ def main() -> int:
     parser.add_argument("--skip", type=int, default=0, help="go on after so many, where a sweep was cut short")
     parser.add_argument("--limit", type=int, help="at most so many")
     parser.add_argument("--out", type=Path, help="where the results go, a JSON line each")
+    failovers = parser.add_argument_group("failovers of the databases")
+    failovers.add_argument("--failover", action="store_true", help="do these; --only names a service then")
+    failovers.add_argument("--mode", choices=MODES, help="standbys that are waited for, or behind; both without it")
+    failovers.add_argument("--rounds", type=int, default=6, help="so many in each mode")
+    failovers.add_argument("--seed", default="1")
     chosen = parser.parse_args()
     end_by_exception()
+    if chosen.failover:
+        return fail_over(chosen)
     part, parts = (int(number) for number in chosen.shard.split("/"))
     injections = (one for one in _injections(chosen) if chosen.only in str(one))
     mine = islice(islice(islice(injections, part, None, parts), chosen.skip, None), chosen.limit)

@@ -48,9 +48,10 @@ class Market:
         body = {"name": "Somebody", "email": f"{uuid.UUID(int=dice.getrandbits(128))}@example.com"}
         began = time.time()
         answer = self.asked("POST", "users", "/users", body)
-        if answer and answer.status == 201:
-            self.know(self.users, answer.body["id"], _USERS_KNOWN)
-        self.history.add("add_user", began, status=answer.status if answer else None)
+        user = answer.body["id"] if answer and answer.status == 201 else None
+        if user:
+            self.know(self.users, user, _USERS_KNOWN)
+        self.history.add("add_user", began, status=answer.status if answer else None, user=user)
 
     def know(self, those: list[int], one: int, most: int) -> None:
         """Tell all clients of one more, and let the oldest be forgotten."""
@@ -150,7 +151,7 @@ class Client(threading.Thread):
                 status=answer.status if answer else None,
                 service=service,
                 key=key,
-                transaction=_transaction_of(answer),
+                transaction=transaction_of(answer),
                 reason=answer.body.get("reason") if answer else None,
                 result_order=answer.body.get("order", {}).get("id") if answer and answer.status in (200, 201) else None,
                 **members,
@@ -162,6 +163,7 @@ class Client(threading.Thread):
             return self._dice.choice(those) if those else 1
 
 
-def _transaction_of(answer: Answer | None) -> str | None:
+def transaction_of(answer: Answer | None) -> str | None:
+    """The id of the transaction that an answer tells of, if it tells of any."""
     transaction = answer.body.get("transaction") if answer and isinstance(answer.body, dict) else None
     return transaction["id"] if transaction else None

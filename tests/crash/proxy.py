@@ -1,8 +1,8 @@
 """A network between processes that can break: a TCP proxy with a port of its own for each pair of client and server.
 
 ``Network.route`` is what ``embedded.Shop`` takes as its ``route``. Each pair can be cut (connections are reset, new
-ones refused), black-holed (bytes vanish, connections stay, new ones are accepted and silent), delayed (each way), and
-healed.
+ones refused), black-holed (bytes vanish, connections stay, new ones are accepted and silent), delayed (each way),
+healed, and led to another server.
 """
 
 from __future__ import annotations
@@ -62,6 +62,23 @@ class Network:
             yield
         finally:
             self._change(pair, "whole", 0.0)
+
+    def delay(self, process: str, server: str, seconds: float) -> None:
+        """From now on what the pair says takes so long each way; 0 is no delay."""
+        self._change(self.pairs[process, server], "delayed", seconds)
+
+    def remove(self, process: str, server: str) -> None:
+        """Cut the pair for ever: what is still under way between them never arrives."""
+        with self._lock:
+            self.pairs.pop((process, server)).close()
+        self._notify()
+
+    def lead(self, old: int, new: int) -> None:
+        """Every pair that led to the server on port `old` leads to the one on `new`; its connections are reset."""
+        with self._lock:
+            for pair in self.pairs.values():
+                pair.lead(old, new)
+        self._notify()
 
     def close(self) -> None:
         self._closing = True
@@ -138,6 +155,17 @@ class Pair:
             self._stop_listening()
         elif self._listener is None:
             self._listen()
+
+    @property
+    def server_port(self) -> int:
+        """The port of the server that it leads to."""
+        return self._server[1]
+
+    def lead(self, old: int, new: int) -> None:
+        """If it led to port `old` it leads to `new`."""
+        if self.server_port == old:
+            self._server = (self._server[0], new)
+            self._reset_streams()
 
     def accept(self) -> Stream | None:
         if self._listener is None:

@@ -71,12 +71,15 @@ class _Told:
 class Stage:
     """One shop, each service with a PostgreSQL server of its own, reached through a network that can be broken."""
 
-    def __init__(self, folder: Path, broker: str, roots: dict[str, Path]) -> None:
-        self.folder, self.broker, self.roots = folder, broker, roots
+    def __init__(
+        self, folder: Path, broker: str, roots: dict[str, Path], make: type[Shop] = Shop, seed: str = ""
+    ) -> None:
+        """`make`: the shop's class. `seed`: another one, and its clients choose otherwise."""
+        self.folder, self.broker, self.roots, self.seed = folder, broker, roots, seed
         self.points = folder / "points"
         self.points.mkdir(parents=True)
         self.network = Network()
-        self.shop = Shop(
+        self.shop = make(
             folder / "shop",
             broker=broker,  # type: ignore[arg-type]
             flower=False,
@@ -142,7 +145,7 @@ class Stage:
         """Steady clients while the block runs, or until the event is set. When it is left all have their answers."""
         over = threading.Event()
         self._runs += 1
-        people = [Client(self._market, f"{self._runs}/{n}", over, PAUSE) for n in range(CLIENTS)]
+        people = [Client(self._market, f"{self.seed}{self._runs}/{n}", over, PAUSE) for n in range(CLIENTS)]
         for person in people:
             person.start()
         try:

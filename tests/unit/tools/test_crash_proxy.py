@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.broker.waiting import wait_until
 from tests.crash.proxy import Network
 
 
@@ -93,3 +94,63 @@ def test_a_delayed_pair_loses_nothing_and_takes_its_time_each_way(network: Netwo
             assert echoed(connection) == b"hello"
             assert time.monotonic() - began >= 0.4
         assert echoed(connection) == b"hello"
+
+
+class _Sink(socketserver.ThreadingTCPServer):
+    """Keeps what it is sent; `ended` is set when a connection to it is over."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Keep)
+        self.got, self.ended = b"", threading.Event()
+
+
+class _Keep(socketserver.BaseRequestHandler):
+    server: _Sink
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):
+            while got := self.request.recv(65536):
+                self.server.got += got
+        self.server.ended.set()
+
+
+@pytest.fixture
+def sink() -> Iterator[_Sink]:
+    with _Sink() as sink:
+        threading.Thread(target=sink.serve_forever, args=(0.05,), daemon=True).start()
+        yield sink
+        sink.shutdown()
+
+
+def test_of_a_delayed_pair_that_is_removed_nothing_arrives_that_was_still_under_way(sink: _Sink) -> None:
+    with Network() as network:
+        network.url = network.route("standby", "primary", f"postgresql://127.0.0.1:{sink.server_address[1]}/")
+        with connected(network) as connection:
+            network.delay("standby", "primary", 0.1)
+            connection.sendall(b"arrives")
+            wait_until(lambda: sink.got == b"arrives", "what was sent in time arrives")
+            network.delay("standby", "primary", 300)
+            connection.sendall(b"is lost")
+            network.remove("standby", "primary")
+            with pytest.raises(ConnectionResetError):
+                connection.recv(1)
+        with pytest.raises(ConnectionRefusedError):
+            connected(network)
+    assert sink.ended.wait(20)
+    assert sink.got == b"arrives"
+
+
+def test_a_pair_can_be_led_to_another_server_which_breaks_its_connections(network: Network, sink: _Sink) -> None:
+    pair, other = network.pairs["users-api", "database"], sink.server_address[1]
+    with connected(network) as connection:
+        assert echoed(connection) == b"hello"
+        network.lead(other, pair.server_port)  # it did not lead there
+        assert echoed(connection) == b"hello"
+        network.lead(pair.server_port, other)
+        with pytest.raises(ConnectionResetError):
+            connection.recv(1)
+    with connected(network) as connection:
+        connection.sendall(b"hello, other")
+        wait_until(lambda: sink.got == b"hello, other", "the other server hears it")
