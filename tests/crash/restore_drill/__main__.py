@@ -69,8 +69,9 @@ def main() -> int:
             with open(chosen.out, "a") as out:
                 out.write(json.dumps(asdict(results[-1])) + "\n")
     print(table(results))
-    print(f"backups, logs and evidence: {folder}")
-    return 1 if any(result.violations for result in results) else 0
+    wrong = [result for result in results if result.violations]
+    print(f"backups, logs and evidence of what went wrong: {folder}" if wrong else "nothing went wrong")
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

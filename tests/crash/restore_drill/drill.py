@@ -3,14 +3,18 @@ one than the others."""
 
 from __future__ import annotations
 
-import random
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psycopg2
+
 from celery_config.manifest import COORDINATORS, SERVICES
 from embedded.shop import Shop
+from local_servers.errors import LocalServersError
 from tests.broker.databases import Databases
 from tests.broker.waiting import wait_until
 
@@ -20,13 +24,13 @@ from . import evidence, verbs
 from .life import EARLIER, POINT, Folders, Lived, live, load, shop_in
 from .losses import Loss, differences, expected_losses, visible_losses
 from .restored import Restored, restore
-from .states import read_states
+from .states import attempt_of, read_states
 from .steps import Steps
 from .verify import VERB, Verdict, verified
 
 SETTLES_WITHIN = 60.0
-#: Seconds of load on the restored shop.
-WORKS_FOR = 3.0
+#: Seconds of load on the restored shop, and what clients must be told of it.
+WORKS_FOR, _WORKS = 3.0, ("place 201", "add_user 201")
 _OPEN = "SELECT id FROM transactions WHERE settled_at IS NULL AND quarantined_at IS NULL"
 #: What is printed of what went wrong: so many lines of so many characters.
 _SHOWN, _WIDTH = 6, 300
@@ -61,10 +65,21 @@ class Round:
         self._seed, self._steps = f"{seed}/{number}", Steps()
 
     def run(self) -> Result:
-        """Do it and judge. What goes wrong is in the result."""
+        """Do it and judge. What goes wrong is in the result; then the round's folder is kept."""
         began = time.monotonic()
+        try:
+            self._live_twice_more()
+        except (AssertionError, LocalServersError, OSError, psycopg2.Error, subprocess.SubprocessError) as error:
+            self._result.violations.append(f"{type(error).__name__}: {error}")
+            print(f"    WRONG {self._result.violations[-1]}", flush=True)
+        self._result.took = time.monotonic() - began
+        if not self._result.violations:
+            shutil.rmtree(self._folders.root)
+        return self._result
+
+    def _live_twice_more(self) -> None:
         self._folders.make()
-        lived = live(self._folders, random.Random(self._seed), self._seed, self._older, self._steps)
+        lived = live(self._folders, self._seed, self._older, self._steps)
         self._note(lived)
         at_point = self._restored("everything", dict.fromkeys(SERVICES, POINT))
         self._run_restored(at_point, lambda shop: self._judge_one_point(shop, lived))
@@ -72,8 +87,6 @@ class Round:
         apart = self._restored(f"{self._older} earlier than the others", points)
         expected = expected_losses(at_point.states, apart.states[self._older], self._older)
         self._run_restored(apart, lambda shop: self._judge_apart(shop, expected))
-        self._result.took = time.monotonic() - began
-        return self._result
 
     def _note(self, lived: Lived) -> None:
         result, point = self._result, lived.point
@@ -98,6 +111,7 @@ class Round:
                 self._tell(wrong, shop, restored)
             self._result.violations += wrong
         finally:
+            shop.kill_all()  # nobody needs it any more
             shop.stop()
 
     # ---- what must be so
@@ -133,6 +147,7 @@ class Round:
                 time.sleep(WORKS_FOR)
             _wait_settled(Databases(shop.admin_url))
             new = [word for word in check([*survived, *later.entries()], rows) if word not in wrong]
+            new += [f"no client was told {answer!r} after that" for answer in _WORKS if not later.counts[answer]]
             say(f"{sum(later.counts.values())} answers, {_counted(new)}")
         later.close()
         return wrong + new
@@ -145,12 +160,12 @@ class Round:
         wrong = self._verified(shop, expected, visible)
         if verbs.offered(VERB):  # else that was said already
             wrong += [f"nobody can expect that {loss}" for loss in sorted(visible - set(expected))]
-        lost = {loss.transaction for loss in expected} | {member for loss in expected for member in loss.members}
+        lost = {(loss.transaction, loss.attempt) for loss in expected}
         return wrong + [
-            f"quarantined, and nothing of it is lost: {row['kind']} {row['id']}: {row['error']}"
+            f"quarantined, and nothing of its attempt is lost: {row['kind']} {row['id']}: {row['error']}"
             for state in states.values()
             for row in state.transactions
-            if row["quarantined_at"] and row["id"] not in lost
+            if row["quarantined_at"] and attempt_of(row) not in lost
         ]
 
     def _verified(self, shop: Shop, expected: Collection[Loss], visible: Collection[Loss] = ()) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,6 +71,9 @@ def in_short(transaction: str, restored: Mapping[str, State], now: Mapping[str, 
     results = [_result(key, text) for key, text in sorted(remembered.results.items()) if transaction in key]
     if results:
         parts.append(f"Redis held {', '.join(results)}")
+    waiting = Counter(f"{text.split()[0]} in {queue}" for queue, text in remembered.messages if transaction in text)
+    if waiting:
+        parts.append(f"waiting there: {', '.join(f'{what} ×{count}' for what, count in waiting.items())}")
     return "; ".join(parts)
 
 

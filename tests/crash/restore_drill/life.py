@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -30,7 +31,9 @@ CLIENTS = 12
 #: Two points, by name. The second is the one that all services come back to.
 EARLIER, POINT = "earlier", "point"
 #: Seconds for which there is load before the first point, between the two, and after the second: at least, at most.
-_BEFORE, _BETWEEN, _AFTER = (1.0, 4.0), (2.0, 4.0), (2.0, 4.0)
+_BEFORE, _BETWEEN, _AFTER = (1.0, 4.0), (2.0, 4.0), (0.5, 4.0)
+#: Whose branches change something: a commit that comes to them from another life does harm.
+_PARTICIPANTS = ("orders", "products")
 _ENVIRONMENT = {"TASK_EVENTS": "off"}
 _YES = ("place 201", "cancel 200", "remove 200")
 
@@ -86,9 +89,10 @@ def shop_in(folders: Folders, postgres_settings: Mapping[str, Mapping[str, str]]
     )
 
 
-def live(folders: Folders, dice: random.Random, seed: str, away: str, steps: Steps) -> Lived:
+def live(folders: Folders, seed: str, away: str, steps: Steps) -> Lived:
     """Run a shop until everything is killed; Redis' folder is copied then. `away`: the service whose server is away
     when a restore point is asked for in vain."""
+    dice = random.Random(seed)
     shop = shop_in(folders, {f"postgres-{each}": backups.archiving(folders.archive(each)) for each in SERVICES})
     history = History(folders.root / "history.jsonl")
     with steps.step("a shop starts"):
@@ -109,7 +113,10 @@ def live(folders: Folders, dice: random.Random, seed: str, away: str, steps: Ste
                 with steps.step(f"restore point {name!r}") as say:
                     points.append(set_restore_point(shop, name))
                     say(f"decisions held for {points[-1].held:.1f} ms")
-            time.sleep(dice.uniform(*_AFTER))
+            hung = f"{dice.choice(_PARTICIPANTS)}-outcome-worker"
+            with steps.step(f"{hung} hangs: what is decided from now on waits in its queue"):
+                shop.signal(hung, signal.SIGSTOP)
+                time.sleep(dice.uniform(*_AFTER))
             with steps.step("the log is archived"):
                 for service in SERVICES:
                     backups.close_log(Databases(shop.admin_url), service, folders.archive(service))
