@@ -28,13 +28,20 @@ from .points import Point, RefusedPointError, set_restore_point
 from .steps import Steps
 
 CLIENTS = 12
-#: Two points, by name. The second is the one that all services come back to.
-EARLIER, POINT = "earlier", "point"
+#: A restore point that is refused is asked for again so often.
+_TRIES = 5
+#: Where transactions are caught, several times over, when the second point is set, and for how many seconds: branches
+#: that have not begun, that are prepared and have not said so or not handed on, decisions not made, commits not done.
+_CATCH_AT = (
+    "prepare.before_branch_row",
+    "prepare.after_prepare",
+    "prepare.next_link_published",
+    "decide.before_votes",
+    "commit.before_commit_prepared",
+)
+_CATCHES, _CATCH_FOR = 3, 3.0
 #: Seconds for which there is load before the first point, between the two, and after the second: at least, at most.
 _BEFORE, _BETWEEN, _AFTER = (1.0, 4.0), (2.0, 4.0), (0.5, 4.0)
-#: Whose branches change something: a commit that comes to them from another life does harm.
-_PARTICIPANTS = ("orders", "products")
-_ENVIRONMENT = {"TASK_EVENTS": "off"}
 _YES = ("place 201", "cancel 200", "remove 200")
 
 
@@ -49,6 +56,10 @@ class Folders:
         return self.root / "shop"
 
     @property
+    def failpoints(self) -> Path:
+        return self.root / "failpoints"
+
+    @property
     def redis(self) -> Path:
         return self.root / "redis"
 
@@ -60,7 +71,7 @@ class Folders:
 
     def make(self) -> None:
         """Those that must be there before the first start; the servers write into the archives."""
-        for made in (self.shop, self.root / "backups", *map(self.archive, SERVICES)):
+        for made in (self.shop, self.failpoints, self.root / "backups", *map(self.archive, SERVICES)):
             made.mkdir(parents=True)
         find_account(find_postgres({}), self.shop).give(self.root / "archive")
 
@@ -83,7 +94,7 @@ def shop_in(folders: Folders, postgres_settings: Mapping[str, Mapping[str, str]]
     return Shop(
         folders.shop,
         flower=False,
-        environment=_ENVIRONMENT,
+        environment={"TASK_EVENTS": "off", "ATOMIC_FAILPOINTS": str(folders.failpoints)},
         postgres_each=True,
         postgres_settings=postgres_settings,
     )
@@ -107,13 +118,13 @@ def live(folders: Folders, seed: str, away: str, steps: Steps) -> Lived:
             with steps.step(f"a restore point while postgres-{away} is away") as say:
                 wrong = _ask_in_vain(shop, away, history)
                 say("; ".join(wrong) or "refused, and the shop goes on")
-            points: list[Point] = []
-            for name, (least, most) in ((EARLIER, _BEFORE), (POINT, _BETWEEN)):
-                time.sleep(dice.uniform(least, most))
-                with steps.step(f"restore point {name!r}") as say:
-                    points.append(set_restore_point(shop, name))
-                    say(f"decisions held for {points[-1].held:.1f} ms")
-            hung = f"{dice.choice(_PARTICIPANTS)}-outcome-worker"
+            time.sleep(dice.uniform(*_BEFORE))
+            earlier = _set_point(shop, "earlier", steps)
+            time.sleep(dice.uniform(*_BETWEEN))
+            with steps.step("transactions are caught half way") as say:
+                say(f"{_catch(folders.failpoints)} of them")
+            point = _set_point(shop, "point", steps)
+            hung = f"{dice.choice(SERVICES)}-outcome-worker"
             with steps.step(f"{hung} hangs: what is decided from now on waits in its queue"):
                 shop.signal(hung, signal.SIGSTOP)
                 time.sleep(dice.uniform(*_AFTER))
@@ -127,7 +138,7 @@ def live(folders: Folders, seed: str, away: str, steps: Steps) -> Lived:
     shutil.copytree(shop.data_folder("redis"), folders.redis)
     answers = history.entries()
     history.close()
-    return Lived(market, answers, points[0], points[1], load_began, backup_mb, tuple(wrong))
+    return Lived(market, answers, earlier, point, load_began, backup_mb, tuple(wrong))
 
 
 @contextmanager
@@ -154,6 +165,37 @@ def _take_base_backups(shop: Shop, folders: Folders) -> float:
 
     with ThreadPoolExecutor(len(SERVICES)) as pool:
         return sum(pool.map(one, SERVICES))
+
+
+def _set_point(shop: Shop, name: str, steps: Steps) -> Point:
+    """Set a restore point; where it is refused, as a busy machine may have it, another one under another name. Raises
+    RefusedPointError when that does not help."""
+    with steps.step(f"the {name} restore point") as say:
+        for tried in range(1, _TRIES):
+            try:
+                point = set_restore_point(shop, f"{name}-{tried}")
+            except RefusedPointError as refusal:
+                say(f"refused: {refusal}")
+            else:
+                say(f"decisions held for {point.held:.1f} ms")
+                return point
+        return set_restore_point(shop, f"{name}-{_TRIES}")
+
+
+def _catch(failpoints: Path) -> int:
+    """Wait until transactions are held at every point, each for some seconds. Returns how many."""
+    for _ in range(_CATCHES):
+        _catch_one_each(failpoints)
+    return _CATCHES * len(_CATCH_AT)
+
+
+def _catch_one_each(failpoints: Path) -> None:
+    fired = [failpoints / "fired" / name for name in _CATCH_AT]
+    for note in fired:
+        note.unlink(missing_ok=True)
+    for name in _CATCH_AT:
+        (failpoints / name).write_text(f"delay {_CATCH_FOR}")
+    wait_until(lambda: all(note.exists() for note in fired), f"something is held at each of {_CATCH_AT}", 20)
 
 
 def _ask_in_vain(shop: Shop, away: str, history: History) -> list[str]:
