@@ -6,6 +6,7 @@ PYTHON ?= python3
 ARGS ?=
 TESTS ?= $(wildcard engine/tests tests/unit tests/eager tests/docs tests/examples tests/model tests/broker)
 MINUTES ?= 2
+ROUNDS ?= 1
 SEED ?= 1
 SERVICE ?= users
 
@@ -22,7 +23,7 @@ WRITES := $(DOCS_VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up down status env trip test test-eager test-broker test-docker model mutants crash soak bench docs package lint types format clean
+.PHONY: help setup demo up down status env trip test test-eager test-broker test-docker model mutants crash soak restore-drill bench docs package lint types format clean
 
 help: ## List these verbs
 	@echo "make …"
@@ -73,6 +74,9 @@ crash: $(DEVELOPS) ## Every fault at every failpoint; ARGS=--short kills at each
 
 soak: $(DEVELOPS) ## Random work under random faults: make soak MINUTES=10 SEED=7
 	@exec $(PY) -m tests.crash.soak --minutes $(MINUTES) --seed $(SEED) $(ARGS)
+
+restore-drill: $(DEVELOPS) ## Destroy a shop under load, put it back from its backups: make restore-drill ROUNDS=3 SEED=7
+	@exec $(PY) -m tests.crash.restore_drill --rounds $(ROUNDS) --seed $(SEED) $(ARGS)
 
 bench: $(RUNS) $(COMPARES) ## Measure against others: make bench ARGS=--quick, or ARGS="removal --out removal.json"
 	@exec $(PY) -m benchmarks $(ARGS)

@@ -48,6 +48,7 @@ class Shop(Application):
         root: Path = ROOT,
         roots: Mapping[str, Path] | None = None,
         postgres_each: bool = False,
+        postgres_settings: Mapping[str, Mapping[str, str]] | None = None,
         route: Route | None = None,
     ) -> None:
         """Find the servers' programs; nothing is started or written yet.
@@ -66,6 +67,7 @@ class Shop(Application):
             log=log,
             supervise=supervise,
             postgres_each=postgres_each,
+            postgres_settings=postgres_settings,
             route=route,
         )
         self._root, self._roots, self._with_flower = root, dict(roots or {}), flower

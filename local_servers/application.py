@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -69,6 +70,7 @@ class Application:
         log: Log | None = None,
         supervise: bool = True,
         postgres_each: bool = False,
+        postgres_settings: Mapping[str, Mapping[str, str]] | None = None,
         route: Route | None = None,
     ) -> None:
         """Find the servers' programs; nothing is started or written yet.
@@ -77,8 +79,9 @@ class Application:
         for every process, on top of our own and of those that are set here; this package's settings (SHOP_PG_BIN
         and the like) are read there too. `node`: RabbitMQ's, never changed for one state folder. `log` takes
         (name of a process, line) from several threads. `supervise=False`: what dies stays dead. `postgres_each`:
-        a PostgreSQL server for each database instead of one for all. `route` may send a process another way to
-        its servers, such as through a proxy; it is asked once for each process and server.
+        a PostgreSQL server for each database instead of one for all. `postgres_settings`: name of such a server →
+        more of PostgreSQL's settings for it. `route` may send a process another way to its servers, such as through
+        a proxy; it is asked once for each process and server.
 
         Raises LocalServersError when a server is missing.
         """
@@ -88,7 +91,7 @@ class Application:
         self._added = dict(environment or {})
         self._log, self._supervise, self._route = log, supervise, route or _directly
         servers = {**os.environ, **self._added}
-        self._all_postgres = self._postgres_servers(servers, postgres_each)
+        self._all_postgres = self._postgres_servers(servers, postgres_each, postgres_settings or {})
         self._redis = Redis(self.state, self.ports.redis, servers, self._say)
         self._rabbitmq = RabbitMQ(self.state, self.ports, servers, node) if broker == "rabbitmq" else None
         self._phase = "stopped"
@@ -248,15 +251,18 @@ class Application:
     def _output(self, name: str) -> Output:
         return Output(name, self.state / "logs", self._log)
 
-    def _postgres_servers(self, environment: Mapping[str, str], each: bool) -> tuple[Postgres, ...]:
+    def _postgres_servers(
+        self, environment: Mapping[str, str], each: bool, settings: Mapping[str, Mapping[str, str]]
+    ) -> tuple[Postgres, ...]:
         """One with every database, or one for each, called after it."""
+        make = partial(Postgres, self.state, environment=environment, say=self._say, databases=self._databases)
         if not each:
-            return (Postgres(self.state, self.ports.postgres, environment, self._say, self._databases),)
+            return (make(self.ports.postgres, settings=settings),)
         taken = set(self.ports.as_dict().values())
         servers = []
         for name in self._databases:
             taken.add(port := free_port(taken))
-            servers.append(Postgres(self.state, port, environment, self._say, self._databases, only=name))
+            servers.append(make(port, only=name, settings=settings))
         return tuple(servers)
 
     def _postgres_of(self, database: str) -> Postgres:

@@ -49,11 +49,13 @@ class Postgres:
         say: Say,
         databases: Mapping[str, str],
         only: str | None = None,
+        settings: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         """Find the programs and settle who runs them. Raises LocalServersError when there are none.
 
         `databases`: name → the role that owns it. `only`: the one of them that this server is for; it is called
-        after it. None: it is for all.
+        after it. None: it is for all. `settings`: name of a server → more of PostgreSQL's settings for it, name →
+        value as in ``postgresql.conf``, without quotes.
         """
         self.databases = {only: databases[only]} if only else dict(databases)
         for name in (*self.databases, *self.databases.values()):
@@ -78,6 +80,7 @@ class Postgres:
             "log_line_prefix": "",
             "log_checkpoints": "off",
             "logging_collector": "off",
+            **(settings or {}).get(self.name, {}),
         }
 
     @property

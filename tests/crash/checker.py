@@ -105,13 +105,18 @@ def _answers(
             wrong.append(f"accepted and lost: {entry}")
         if status == 200 and operation == "remove" and entry["user"] in users:
             wrong.append(f"removed and still there: {entry}")
-        if status == 200 and operation == "cancel" and orders[entry["order"]]["status"] != "cancelled":
-            wrong.append(f"cancelled and it is not: {entry} {orders[entry['order']]}")
+        if status == 200 and operation == "cancel" and _status(orders, entry) != "cancelled":
+            wrong.append(f"cancelled and it is not: {entry} {orders.get(entry['order'])}")
         if status == 201 and entry["result_order"] not in orders:
             wrong.append(f"placed and not there: {entry}")
     fulfilled = [entry for entry in history if entry["operation"] == "fulfil" and entry["status"] == 200]
-    wrong += [f"fulfilled and it is not: {e}" for e in fulfilled if orders[e["order"]]["status"] != "fulfilled"]
+    wrong += [f"fulfilled and it is not: {entry}" for entry in fulfilled if _status(orders, entry) != "fulfilled"]
     return wrong
+
+
+def _status(orders: dict[int, Any], entry: dict[str, Any]) -> str | None:
+    """Of the order that an answer speaks of; None where it has gone."""
+    return orders[entry["order"]]["status"] if entry["order"] in orders else None
 
 
 def _in_the_way(entry: dict[str, Any]) -> bool:

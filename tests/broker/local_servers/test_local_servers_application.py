@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -125,19 +126,31 @@ def test_a_second_one_in_the_folder_does_not_start(post: Post) -> None:
         post.start()
 
 
-def test_with_a_server_for_each_database_each_is_named_after_it(tmp_path: Path) -> None:
-    with Application(tmp_path, databases=DATABASES, postgres_each=True, supervise=False) as alone:
+def test_with_a_server_for_each_database_each_is_named_after_it_and_has_its_own_settings(tmp_path: Path) -> None:
+    settings = {"postgres-archive": {"max_connections": "17", "cluster_name": "the old ones"}}
+    alone = Application(tmp_path, databases=DATABASES, postgres_each=True, postgres_settings=settings, supervise=False)
+    with alone:
         assert alone.names == ("postgres-parcels", "postgres-archive", "redis")
         ports = {alone.database_url(name).rpartition(":")[2].partition("/")[0] for name in DATABASES}
         assert len(ports) == 2
         for name in DATABASES:
             psycopg2.connect(alone.database_url(name)).close()
             psycopg2.connect(alone.admin_url(name)).close()
+        assert [shown(alone, "parcels", name) for name in ("max_connections", "cluster_name")] == ["300", ""]
+        assert [shown(alone, "archive", name) for name in ("max_connections", "cluster_name")] == ["17", "the old ones"]
         assert alone.data_folder("postgres-archive").name.endswith("-archive")
         pids = [alone.pid(name) for name in alone.names]
     assert not any(identity(pid) for pid in pids)
     assert is_free(alone.ports.redis)
     assert not status_file(tmp_path).exists()
+
+
+def shown(application: Application, database: str, setting: str) -> str:
+    """What the database's server has for a setting."""
+    with contextlib.closing(psycopg2.connect(application.admin_url(database))) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT current_setting(%s)", (setting,))
+        return str(cursor.fetchone()[0])
 
 
 @pytest.mark.parametrize("name", ["", "Parcels", "par-cels", 'par"cels', "1st"])
