@@ -19,6 +19,7 @@ from local_servers.postgres import Postgres
 from local_servers.redis import Redis
 from local_servers.settings import HOST, free_port
 from local_servers.supervision import Kept, Program
+from local_servers.workers import CELERY_READY
 
 _READY_WITHIN = 60.0
 #: Statements are counted by an extension that has to be loaded at the server's start.
@@ -153,8 +154,7 @@ def worker(python: str, app: str, name: str, queue: str, threads: int, environme
         argv=(python, "-m", "celery", "--quiet", "-A", app, "worker", *options, "--without-gossip", "--without-mingle"),
         environment=environment,
         folder=ROOT,
-        is_ready=lambda run: run.announced.is_set(),
-        ready_text=" ready.",
+        ready_text=CELERY_READY,
     )
 
 

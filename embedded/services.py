@@ -10,15 +10,11 @@ from pathlib import Path
 
 from local_servers.settings import HOST
 from local_servers.supervision import Program
+from local_servers.workers import worker_program
 
 ROLES = ("api", "worker", "outcome-worker")
 API_PATIENCE = 40.0
 """Longer than a client may wait for a decision: who waits is still answered (see the APIs' own stop)."""
-STOP_PHASES = {"api": 0, "worker": 1, "outcome-worker": 2}
-"""First what takes new work, then the workers of branches, then those of outcomes: both finish what they run, and what
-the first still sends is for the second."""
-WORKER_READY = " ready."
-"""In the line that Celery logs once a worker takes tasks."""
 
 
 @dataclass(frozen=True)
@@ -46,25 +42,16 @@ def service_program(service: str, role: str, port: int, around: Surroundings) ->
             port=port,
             patience=API_PATIENCE,
         )
-    return Program(
-        name=f"{service}-{role}",
-        argv=_command(service, role),
-        environment=around.environment,
-        folder=around.folder,
-        is_ready=lambda run: run.announced.is_set(),
-        ready_text=WORKER_READY,
-        stop_phase=STOP_PHASES[role],
-    )
+    return worker_program(service, role, ("-m", f"{service}_service"), around.environment, around.folder)
 
 
 def migration(service: str, around: Surroundings) -> Program:
-    """Bring the service's database up to date. It runs to its end, so there is nothing to be ready for."""
+    """Bring the service's database up to date."""
     return Program(
         name=f"{service}-migrate",
         argv=_command(service, "migrate"),
         environment=around.environment,
         folder=around.folder,
-        is_ready=lambda run: False,
     )
 
 

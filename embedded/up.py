@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from queue import SimpleQueue
-from types import FrameType
 from typing import TextIO
 
 from celery_config.manifest import SERVICES
@@ -18,10 +15,10 @@ from embedded.settings import Ports, state_folder
 from embedded.shop import Shop
 from local_servers.application import LAUNCHER
 from local_servers.errors import Interrupted
+from local_servers.foreground import Foreground
 
 WIDTH = max(len(f"{service}-outcome-worker") for service in SERVICES)
 COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Screen:
@@ -61,8 +58,8 @@ def up() -> int:
     screen = Screen(sys.stdout)
     ports = Ports.from_environment(os.environ)
     shop = Shop(state_folder(os.environ), ports=ports, log=screen.line)
-    asked = threading.Event()
-    with _signals_end(shop, asked):
+    with Foreground() as terminal:
+        terminal.watch_over(shop)
         try:
             shop.start()
         except Interrupted:
@@ -70,44 +67,13 @@ def up() -> int:
             return 0
         try:
             screen.lines(LAUNCHER, _welcome(shop, time.monotonic() - began))
-            asked.wait()
+            terminal.wait()
         finally:
             began = time.monotonic()
             screen.line(LAUNCHER, "stopping: APIs, workers (they finish what they run), then the servers")
             shop.stop()
             screen.line(LAUNCHER, f"stopped in {time.monotonic() - began:.1f} s")
     return 0
-
-
-@contextlib.contextmanager
-def _signals_end(shop: Shop, asked: threading.Event) -> Iterator[None]:
-    """Within: the first signal asks for a clean end, the second kills every process at once.
-
-    A handler may run in the middle of anything the main thread does, also while it holds the very lock that
-    the handler's work would need. So the handler only puts the signal in a queue made for that, and a
-    thread does the work.
-    """
-    signals: SimpleQueue[int] = SimpleQueue()
-
-    def note(number: int, frame: FrameType | None) -> None:
-        signals.put(number)
-
-    def act() -> None:
-        signals.get()
-        asked.set()
-        shop.interrupt()
-        while True:
-            signals.get()
-            shop.kill_all()
-
-    threading.Thread(target=act, daemon=True).start()
-    # A signal that is ignored (SIGHUP under nohup) stays ignored.
-    before = {sig: signal.signal(sig, note) for sig in STOPPING if signal.getsignal(sig) != signal.SIG_IGN}
-    try:
-        yield
-    finally:
-        for sig, handler in before.items():
-            signal.signal(sig, handler)
 
 
 def _welcome(shop: Shop, seconds: float) -> Iterator[str]:

@@ -31,11 +31,11 @@ class Program:
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     folder: Path
-    is_ready: Callable[[Run], bool]
+    is_ready: Callable[[Run], bool] = field(default=lambda run: run.announced.is_set())
     """May be asked often and while the process is not there; answers within a few seconds. A job is not asked."""
     port: int | None = None
     ready_text: str | None = None
-    """When a line with this text has been said, `run.announced` is set."""
+    """When a line with this text has been said, `run.announced` is set: it is ready, unless `is_ready` knows better."""
     stop_signal: signal.Signals = signal.SIGTERM
     stop_phase: int = 0
     """At a stop those with a lower number end first: what takes new work before what finishes it."""

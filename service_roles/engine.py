@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from atomic_commit import AtomicCommit, Branches, Limits, TransactionKind, create_engine
 from celery_config import create_celery
 from celery_config.installation import installation
-from celery_config.manifest import COORDINATORS, LOCK_ORDER
+from celery_config.manifest import CALLERS, CALLS, LOCK_ORDER
 from service_roles.migrate import database_url
 
 #: Connections that one process opens when it needs them, and keeps. A request holds one only during its local
@@ -35,7 +35,8 @@ def atomic_commit_of(
         kinds=kinds,
         branches=branches,
         limits=limits,
-        coordinators=COORDINATORS,
+        coordinators=CALLERS[service],
+        calls=CALLS[service],
         lock_order=LOCK_ORDER,
     )
 

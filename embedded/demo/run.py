@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from queue import SimpleQueue
-from types import FrameType
 
 from embedded import up
 from embedded.demo.errors import DemoFailed
@@ -21,6 +17,7 @@ from embedded.demo.screen import Screen
 from embedded.demo.story import Story
 from embedded.shop import Shop
 from local_servers.errors import LocalServersError
+from local_servers.foreground import AskedToStop, Foreground
 
 PROMISE_BROKEN = 1
 INTERRUPTED = 130
@@ -33,13 +30,13 @@ def main(argv: list[str]) -> int:
     screen = Screen(plain_progress=asked.verbose)
     log = up.Screen(sys.stderr).line if asked.verbose else None
     began = time.monotonic()
-    with _own_folder() as folder, _Interrupts() as interrupts:
+    with Foreground() as terminal, _own_folder() as folder:
         shop = Shop(folder, flower=False, log=log)
-        interrupts.watch_over(shop)
+        terminal.watch_over(shop)
         try:
-            code = _run(shop, screen, interrupts)
-        except (_Interrupted, LocalServersError) as error:
-            if not interrupts.came:
+            code = _run(shop, screen, terminal)
+        except (AskedToStop, LocalServersError) as error:
+            if not terminal.came:
                 screen.say("The demo ends here. Its folder and the logs in it are removed; --verbose prints them.")
                 raise
             screen.say(f"interrupted: everything is stopped{_unless_plain(error)}")
@@ -52,13 +49,13 @@ def _unless_plain(error: BaseException) -> str:
     return f" ({error})" if isinstance(error, DemoFailed) else ""
 
 
-def _run(shop: Shop, screen: Screen, interrupts: _Interrupts) -> int:
+def _run(shop: Shop, screen: Screen, terminal: Foreground) -> int:
     began = time.monotonic()
     try:
         with screen.working("starting PostgreSQL, Valkey and the services, three processes each"):
             shop.start()
         screen.show(f"The shop is up after {time.monotonic() - began:.1f} s, in a folder of its own.")
-        with interrupts.raised():
+        with terminal.raised():
             return _tell(shop, screen)
     finally:
         with screen.working("stopping"):
@@ -105,66 +102,6 @@ def _own_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-class _Interrupted(BaseException):
-    """Ctrl-C, or another signal that asks for the end, while the story is told."""
-
-
-class _Interrupts:
-    """Within: the first signal ends the start or the story, the shop is then stopped; the next kills what is left.
-
-    Start and stop must not be torn in their middle, so an exception is raised only inside `raised`; otherwise a thread
-    tells the shop.
-    """
-
-    def __init__(self) -> None:
-        self.came = False
-        self._raise = False
-        self._signals: SimpleQueue[int] = SimpleQueue()
-        self._shop: Shop | None = None
-        self._before: dict[signal.Signals, object] = {}
-
-    def __enter__(self) -> _Interrupts:
-        for sig in up.STOPPING:
-            if signal.getsignal(sig) != signal.SIG_IGN:
-                self._before[sig] = signal.signal(sig, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for sig, handler in self._before.items():
-            signal.signal(sig, handler)  # type: ignore[arg-type]
-
-    def watch_over(self, shop: Shop) -> None:
-        """From now on signals are for this shop."""
-        self._shop = shop
-        threading.Thread(target=self._act, args=(shop,), daemon=True).start()
-
-    @contextmanager
-    def raised(self) -> Iterator[None]:
-        """Within: the first signal raises."""
-        self._raise = True
-        try:
-            if self.came:
-                raise _Interrupted
-            yield
-        finally:
-            self._raise = False
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        first, self.came = not self.came, True
-        self._signals.put(number)
-        if first and self._raise:
-            self._raise = False
-            raise _Interrupted
-
-    def _act(self, shop: Shop) -> None:
-        self._signals.get()
-        shop.interrupt()
-        while True:
-            self._signals.get()
-            with suppress(LocalServersError):
-                shop.kill_all()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from examples.trip import demo
 from examples.trip.launcher import Agency, Ports
-from local_servers.errors import LocalServersError
+from local_servers.errors import Interrupted, LocalServersError
+from local_servers.foreground import AskedToStop, Foreground
 from local_servers.settings import state_folder
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)
 INTERRUPTED = 130
 TRY = """the agency is up; to book a trip:
 
@@ -32,33 +29,25 @@ def main(words: Sequence[str]) -> int:
     verbs.add_parser("up", help="run the agency until Ctrl-C; EMBEDDED_STATE is the folder for its data, here .trip")
     verbs.add_parser("demo", help="show three trips, check the sums, leave nothing behind")
     verb = parser.parse_args(words).verb
-    for sig in STOPPING:
-        signal.signal(sig, _interrupt_once)
     try:
         return demo.main() if verb == "demo" else up()
+    except (Interrupted, AskedToStop):
+        return INTERRUPTED
     except LocalServersError as error:
         print(f"examples.trip: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        return INTERRUPTED
-
-
-def _interrupt_once(number: int, frame: FrameType | None) -> None:
-    """The way out of a `with` takes everything down; a second signal must not cut that off."""
-    for sig in STOPPING:
-        signal.signal(sig, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def up() -> int:
     """Run the agency here until Ctrl-C."""
-    print("starting …", flush=True)
-    with Agency(state_folder(os.environ, Path(".trip")), ports=Ports.from_environment(os.environ)) as agency:
-        print(TRY.format(door=agency.url("door"), logs=agency.state / "logs"), flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            while True:
-                signal.pause()
-        print("stopping …", flush=True)
+    with Foreground() as terminal:
+        print("starting …", flush=True)
+        agency = Agency(state_folder(os.environ, Path(".trip")), ports=Ports.from_environment(os.environ))
+        terminal.watch_over(agency)
+        with agency:
+            print(TRY.format(door=agency.url("door"), logs=agency.state / "logs"), flush=True)
+            terminal.wait()
+            print("stopping …", flush=True)
     return 0
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from examples.trip import ledger
 from examples.trip.launcher import Agency
 from examples.trip.ledger import Reading
+from local_servers.foreground import Foreground
 from local_servers.identity import identity
 from local_servers.settings import HOST
 
@@ -55,11 +56,13 @@ CASES = (
 def main() -> int:
     """Show it, and check it. Returns 0 only if everything is as it should be, and nothing runs any more."""
     began = time.monotonic()
-    with TemporaryDirectory(prefix="trip-") as folder:
+    with Foreground() as terminal, TemporaryDirectory(prefix="trip-") as folder:
         failpoints = Path(folder) / "failpoints"
         failpoints.mkdir()
         print("starting PostgreSQL, Redis, the workers of four services and one HTTP door …", flush=True)
-        with Agency(Path(folder) / "state", failpoints={VICTIM: failpoints}) as agency:
+        agency = Agency(Path(folder) / "state", failpoints={VICTIM: failpoints})
+        terminal.watch_over(agency)
+        with agency, terminal.raised():
             print(f"up after {time.monotonic() - began:.1f} s", flush=True)
             troubles = _show_all(agency, failpoints)
             pids = {name: agency.pid(name) for name in agency.names}

@@ -14,6 +14,7 @@ from local_servers.application import Application, Make
 from local_servers.readiness import READY, readiness
 from local_servers.settings import HOST, ServerPorts
 from local_servers.supervision import Program
+from local_servers.workers import worker_program
 
 ROOT = Path(__file__).resolve().parents[2]
 """Where `examples` is found: the processes run with it as their working directory."""
@@ -24,9 +25,7 @@ WORKERS = {
     **{f"{service}-worker": (service, "worker") for service in PARTICIPANTS},
     **{f"{service}-outcome-worker": (service, "outcome-worker") for service in SERVICES},
 }
-"""Name → service and verb. The trips service offers no branch, so there is nothing to do for a worker of branches."""
-STOP_PHASES = {"worker": 1, "outcome-worker": 2}
-"""The door (0) ends before what it waits for, and outcome workers last: they finish what the others still send."""
+"""Name → service and role. The trips service offers no branch, so there is nothing to do for a worker of branches."""
 INSTALLATION = {"ATOMIC_INSTALLATION": "local"}
 """Its servers are its own, so it meets nobody: any name does."""
 
@@ -66,21 +65,13 @@ class Agency(Application):
             argv=(sys.executable, "-m", "examples.trip.migrate", service),
             environment=self.environment_of(f"{service}-migrate", service),
             folder=ROOT,
-            is_ready=lambda run: False,  # it runs to its end
         )
 
     def _worker(self, name: str) -> Program:
-        service, verb = WORKERS[name]
+        service, role = WORKERS[name]
         dies = {"ATOMIC_FAILPOINTS": str(self._failpoints[name])} if name in self._failpoints else {}
-        return Program(
-            name=name,
-            argv=(sys.executable, "-m", "atomic_commit", "-A", f"examples.trip.{service}", verb),
-            environment={**self.environment_of(name, service), **dies},
-            folder=ROOT,
-            is_ready=lambda run: run.announced.is_set(),
-            ready_text=" ready.",  # Celery says so once it takes tasks
-            stop_phase=STOP_PHASES[verb],
-        )
+        command = ("-m", "atomic_commit", "-A", f"examples.trip.{service}")
+        return worker_program(service, role, command, {**self.environment_of(name, service), **dies}, ROOT)
 
     def _door(self) -> Program:
         how = ("--bind", f"{HOST}:{self.ports.of('door')}", "--threads", "8", "--graceful-timeout", "25")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from local_servers.status import Status, read_status
 
 ROOT = Path(__file__).resolve().parents[2]
 TRIP = ROOT / "examples" / "trip"
@@ -63,13 +66,37 @@ def test_no_service_imports_another(service: str) -> None:
     assert {name for name in found if name != own and not name.startswith(f"{own}.")} <= {"examples.trip.contract"}
 
 
+def environment(**more: str) -> dict[str, str]:
+    path = os.pathsep.join([str(ROOT / "engine" / "src"), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path, **more}
+
+
+@pytest.mark.slow
+def test_it_runs_until_it_is_asked_to_end_and_then_all_of_it_has_ended(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)  # where root has to run PostgreSQL as somebody else
+    state = tmp_path / "agency"
+    moved = environment(EMBEDDED_STATE=str(state), DOOR_PORT="0", POSTGRES_PORT="0", REDIS_PORT="0")
+    argv = [sys.executable, "-m", "examples.trip", "up"]
+    with subprocess.Popen(argv, cwd=ROOT, env=moved, stdout=subprocess.PIPE, text=True) as launcher:
+        assert launcher.stdout is not None
+        said = [launcher.stdout.readline() for _ in range(2)]
+        status = read_status(state, Status)
+        launcher.send_signal(signal.SIGINT)
+        said += launcher.stdout.readlines()
+    assert said[1] == "the agency is up; to book a trip:\n", said
+    assert said[-1] == "stopping …\n"
+    assert launcher.returncode == 0
+    assert status is not None
+    assert len(status.processes) == 10
+    assert not any(one.runs for one in status.processes)
+
+
 @pytest.mark.slow
 def test_the_demo_books_refuses_and_books_through_a_kill() -> None:
-    path = os.pathsep.join([str(ROOT / "engine" / "src"), os.environ.get("PYTHONPATH", "")])
     demo = subprocess.run(
         [sys.executable, "-m", "examples.trip", "demo"],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": path},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=180,

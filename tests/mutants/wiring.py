@@ -5,6 +5,7 @@ from __future__ import annotations
 from .mutant import Mutant
 
 _ENGINE = "../engine/tests/"
+_CALLS = "eager/protocol/test_who_calls_whom.py::"
 
 WIRING = (
     Mutant(
@@ -13,6 +14,42 @@ WIRING = (
         "        _assert_configured(celery, installation, service)\n",
         "",
         _ENGINE + "test_wiring.py::test_an_app_that_is_not_configured_for_the_service_is_refused",
+    ),
+    Mutant(
+        "a kind with a branch of a service that may not be called does not start",
+        "engine/src/atomic_commit/engine.py",
+        "            check_calls(service, kinds, calls)\n",
+        "            pass\n",
+        "unit/protocol/test_branch_names.py::test_a_kind_with_a_branch_of_a_service_that_is_not_to_be_called_does_not_start",
+    ),
+    Mutant(
+        "who may be called is what the manifest says",
+        "service_roles/engine.py",
+        "        calls=CALLS[service],\n",
+        "",
+        "unit/protocol/test_branch_names.py::test_the_engine_of_a_service_is_given_what_the_manifest_says",
+    ),
+    Mutant(
+        "who may call is what the manifest says",
+        "service_roles/engine.py",
+        "        coordinators=CALLERS[service],\n",
+        "",
+        "unit/protocol/test_branch_names.py::test_the_engine_of_a_service_is_given_what_the_manifest_says",
+    ),
+    Mutant(
+        "nothing is prepared for a coordinator that may not call",
+        "engine/src/atomic_commit/engine.py",
+        "            self._assert_called_by(which.coordinator)\n",
+        "",
+        _CALLS + "test_nothing_is_prepared_for_a_coordinator_that_may_not_call_and_that_is_said_once",
+    ),
+    Mutant(
+        "an outcome is obeyed, whoever sends it",
+        "engine/src/atomic_commit/engine.py",
+        "            return self._answered(self.participant.commit(read_gid(gid), database))\n",
+        "            self._assert_called_by(read_gid(gid).coordinator)\n"
+        "            return self._answered(self.participant.commit(read_gid(gid), database))\n",
+        _CALLS + "test_what_stands_prepared_is_committed_for_a_coordinator_that_may_not_call_any_more",
     ),
     Mutant(
         "a driver that the protocol does not know is refused",

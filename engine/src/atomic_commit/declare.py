@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from uuid import UUID
@@ -82,6 +82,17 @@ def check_lock_order(kinds: Iterable[TransactionKind], order: Sequence[str]) -> 
                 f"{kind.name}: its branches lock rows in the order {', '.join(services)}; every transaction has to do"
                 f" so in the order {', '.join(order)}"
             )
+
+
+def check_calls(service: str, kinds: Iterable[TransactionKind], calls: Collection[str]) -> None:
+    """Raise ValueError for a kind of `service` with a branch of another service than those that it `calls`."""
+    for kind in kinds:
+        for branch in kind.branches:
+            if (called := service_of(branch)) not in calls:
+                raise ValueError(
+                    f"{service}.{kind.name}: its branch {branch} is refused, {service} may not call {called}; it may"
+                    f" call {', '.join(calls) or 'nobody'} (change the calls that {service} is declared with)"
+                )
 
 
 @dataclass(frozen=True)

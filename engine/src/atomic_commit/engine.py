@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -17,8 +17,8 @@ from atomic_commit.coordinator.pause import Pausing
 from atomic_commit.coordinator.recover import Sweeper
 from atomic_commit.coordinator.restore_point import PointSet, RestorePoints
 from atomic_commit.coordinator.wait import DecisionWatch
-from atomic_commit.declare import BranchDeclaration, Branches, TransactionKind, Values, check_lock_order
-from atomic_commit.errors import Conflict, Fenced, Lost, MembersSaidNo, Refused
+from atomic_commit.declare import BranchDeclaration, Branches, TransactionKind, Values, check_calls, check_lock_order
+from atomic_commit.errors import Conflict, Defect, Fenced, Lost, MembersSaidNo, Refused
 from atomic_commit.journal import listing, migrations, records
 from atomic_commit.journal.asking import FORGOTTEN
 from atomic_commit.journal.local_calls import LocalCalls
@@ -65,9 +65,10 @@ class AtomicCommit:
     `celery` is the service's Celery app, made fit by ``configure`` (in tests one eager app may serve several services);
     `engine` its database, from ``create_engine``; `installation` is the same in all services that work together, and in
     nobody else. `coordinators`: the services that may have this one take part in their transactions; they are told when
-    it is back after it was away. `lock_order`: the one global order of services in which transactions lock rows. Raises
-    ValueError for a kind that does not follow, for a Celery app that is not configured, and for a database driver other
-    than psycopg2.
+    it is back after it was away, and a branch for anybody else is a Defect. (None: for everybody, and nobody is told.)
+    `calls`: the services that may take part in its own transactions, and `lock_order` the one global order of services
+    in which transactions lock rows. Raises ValueError for a kind that does not follow either, for a Celery app that is
+    not configured, and for a database driver other than psycopg2.
 
     Nothing is started here. A worker of `celery` starts by itself what it needs: recovery, a look at its clock.
 
@@ -85,10 +86,13 @@ class AtomicCommit:
         kinds: Iterable[TransactionKind] = (),
         branches: Branches | None = None,
         limits: Limits | None = None,
-        coordinators: Iterable[str] = (),
+        coordinators: Collection[str] | None = None,
+        calls: Collection[str] | None = None,
         lock_order: Sequence[str] | None = None,
     ) -> None:
         kinds = tuple(kinds)
+        if calls is not None:
+            check_calls(service, kinds, calls)
         if lock_order is not None:
             check_lock_order(kinds, lock_order)
         if engine.driver != "psycopg2":
@@ -109,7 +113,7 @@ class AtomicCommit:
         self.local_calls, self.pausing = LocalCalls(engine), Pausing(engine)
         self.restore_points = RestorePoints(engine, self.identity, celery)
         self.clock = OwnClock(engine, limits)
-        self._coordinators = tuple(coordinators)
+        self._coordinators = coordinators
         self._register_participant(celery, branches or Branches(service))
         self._register_coordinator(celery)
         self._register_what_all_are_asked(celery)
@@ -260,12 +264,21 @@ class AtomicCommit:
 
     def _register_branch(self, celery: Celery, branch: BranchDeclaration) -> None:
         def run(handed_on: HandedOn, gid: str, database: str | None) -> HandedOn:
-            return self.participant.prepare(read_gid(gid), branch, read_handed_on(handed_on), database)
+            which = read_gid(gid)
+            self._assert_called_by(which.coordinator)
+            return self.participant.prepare(which, branch, read_handed_on(handed_on), database)
 
         run.__doc__ = branch.function.__doc__
         name = self.installation.branch_task(branch.name)
         body = reading_any_release(run)
         celery.task(body, name=name, throws=_EXPECTED, resultrepr_maxsize=_SHORT, shared=False)
+
+    def _assert_called_by(self, coordinator: str) -> None:
+        """Raise Defect for one that may not call this service. Nothing is prepared for it; what stands prepared already
+        is committed or rolled back, whoever's it is."""
+        if self._coordinators is not None and coordinator not in self._coordinators:
+            words = f"{coordinator} may not call {self.service} (it is none of the coordinators of {self.service})"
+            raise Defect("MayNotCall", words)
 
     def _register_coordinator(self, celery: Celery) -> None:
         def decide(handed_on: HandedOn, transaction: str, attempt: int) -> str:
@@ -335,7 +348,7 @@ class AtomicCommit:
             self._register_outcome_task(celery, f"application.{function.__name__}", function, keeps_result=True)
 
     def _announce(self) -> None:
-        self.messages.announce(self._coordinators)
+        self.messages.announce(self._coordinators or ())
 
     def _register_outcome_task(self, celery: Celery, verb: str, function: Any, *, keeps_result: bool = False) -> None:
         """`keeps_result`: somebody waits for it, as ``cli.asking`` does."""

@@ -50,7 +50,6 @@ class Post(Application):
             argv=(sys.executable, "-c", script),
             environment=self.environment_of(name, database),
             folder=self.state,
-            is_ready=lambda run: run.announced.is_set(),
             ready_text="ready.",
             stop_phase=stop_phase,
         )

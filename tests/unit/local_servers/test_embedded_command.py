@@ -9,8 +9,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -21,6 +24,7 @@ from embedded.settings import DATABASES, ROOT, state_folder
 from embedded.status import ShopStatus, read_status
 from local_servers.identity import identity
 from local_servers.leftovers import stop_phases
+from local_servers.processes import Run
 from local_servers.settings import free_port
 from local_servers.status import Recorded, as_table, write_status
 from local_servers.supervision import BROKERS_STOP, DATABASES_STOP
@@ -86,6 +90,16 @@ def test_work_ends_before_what_it_needs() -> None:
     phases = {program.name: program.stop_phase for program in programs}
     assert stop_phases(phases) == [["flower", "users-api"], ["users-worker"], ["users-outcome-worker"]]
     assert max(phases.values()) < BROKERS_STOP < DATABASES_STOP
+
+
+def test_a_worker_is_ready_once_celery_has_said_so() -> None:
+    worker = service_program("users", "worker", 2, Surroundings(ROOT, {}))
+    assert worker.argv == (sys.executable, "-m", "users_service", "worker")
+    assert worker.ready_text == " ready."
+    run = SimpleNamespace(announced=threading.Event())
+    assert not worker.is_ready(cast(Run, run))
+    run.announced.set()
+    assert worker.is_ready(cast(Run, run))
 
 
 def test_a_second_shop_in_one_folder_is_told_how_to_stop_the_first(tmp_path: Path) -> None:

@@ -42,7 +42,6 @@ def keep(tmp_path: Path, said: list[str]) -> Iterator[Keep]:
             argv=(sys.executable, "-u", "-c", script),
             environment=dict(os.environ),
             folder=tmp_path,
-            is_ready=lambda run: run.announced.is_set(),
             ready_text=" ready.",
             patience=patience,
         )

@@ -6,16 +6,18 @@ import inspect
 from dataclasses import replace
 from importlib import import_module
 from pkgutil import iter_modules
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from celery import Celery
 
 import celery_config.tasks
-from atomic_commit import AtomicCommit, Branches, TransactionKind
+from atomic_commit import AtomicCommit, Branches, Limits, TransactionKind
 from atomic_commit.names import service_of
-from celery_config.manifest import COORDINATORS, LOCK_ORDER, SERVICES, SHOP
+from celery_config.manifest import CALLS, COORDINATORS, LOCK_ORDER, SERVICES, SHOP
 from orders_service.place_order import place_order
+from service_roles.engine import atomic_commit_of
 from tests.installation import INSTALLATION
 from users_service.remove_user import remove_user
 
@@ -73,16 +75,43 @@ def test_branches_come_in_the_one_global_lock_order(kind: TransactionKind) -> No
     ],
 )
 def test_a_kind_that_does_not_follow_the_lock_order_does_not_start(branches: tuple[str, ...], why: str) -> None:
-    wrong = replace(remove_user, branches=branches)
     with pytest.raises(ValueError, match=f"remove_user: .*{why}"):
-        AtomicCommit(
-            service="users",
-            installation=INSTALLATION,
-            engine=sa.create_engine("postgresql+psycopg2://nobody@127.0.0.1/nowhere"),
-            celery=Celery(set_as_current=False),
-            kinds=[wrong],
-            lock_order=LOCK_ORDER,
-        )
+        users_with(replace(remove_user, branches=branches), lock_order=LOCK_ORDER)
+
+
+def users_with(kind: TransactionKind, **given: Any) -> AtomicCommit:
+    return AtomicCommit(
+        service="users",
+        installation=INSTALLATION,
+        engine=sa.create_engine("postgresql+psycopg2://nobody@127.0.0.1/nowhere"),
+        celery=Celery(set_as_current=False),
+        kinds=[kind],
+        **given,
+    )
+
+
+@pytest.mark.parametrize(
+    ("calls", "why"),
+    [
+        (("orders",), "products.restock is refused, users may not call products; it may call orders"),
+        ((), "orders.cancel_user_orders is refused, users may not call orders; it may call nobody"),
+    ],
+)
+def test_a_kind_with_a_branch_of_a_service_that_is_not_to_be_called_does_not_start(
+    calls: tuple[str, ...], why: str
+) -> None:
+    with pytest.raises(ValueError, match=f"users.remove_user: its branch {why}"):
+        users_with(remove_user, calls=calls)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_engine_of_a_service_is_given_what_the_manifest_says(service: str) -> None:
+    engine, celery = sa.create_engine("postgresql+psycopg2://nobody@127.0.0.1/nowhere"), Celery(set_as_current=False)
+    celery.conf.task_always_eager = True
+    atomic = atomic_commit_of(service, engine, celery, COORDINATED[service], OFFERED[service], Limits())
+    assert set(atomic._coordinators or ()) == {caller for caller in SERVICES if service in CALLS[caller]}
+    with pytest.raises(ValueError, match=f"{service} may not call warehouse"):
+        atomic_commit_of(service, engine, celery, [replace(remove_user, branches=("warehouse.count",))], None, Limits())
 
 
 def test_every_service_has_its_place_in_the_lock_order() -> None:
@@ -92,6 +121,11 @@ def test_every_service_has_its_place_in_the_lock_order() -> None:
 
 def test_the_manifest_says_who_coordinates() -> None:
     assert {service for service, kinds in COORDINATED.items() if kinds} == set(COORDINATORS)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_may_call_those_that_its_transactions_have_branches_of_and_no_other(service: str) -> None:
+    assert {service_of(branch) for kind in COORDINATED[service] for branch in kind.branches} == set(CALLS[service])
 
 
 def test_no_name_is_left_over() -> None:
