@@ -63,12 +63,7 @@ def main() -> int:
         troubles += [f"{name} still runs" for name, pid in pids.items() if identity(pid) is not None]
     for trouble in troubles:
         print(f"WRONG: {trouble}")
-    how = (
-        "something is wrong"
-        if troubles
-        else "all three ended as they should, all sums are right, nothing is left running"
-    )
-    print(f"{how} ({time.monotonic() - began:.0f} s)")
+    print(f"{ILL if troubles else WELL} ({time.monotonic() - began:.0f} s)")
     return 1 if troubles else 0
 
 
