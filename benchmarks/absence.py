@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import http.client
-import json
 import shutil
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg2
 from redis import Redis
 
+from embedded.driver import Driver
 from embedded.shop import Shop
 
 _AWAY = "products-outcome-worker"
@@ -40,12 +38,11 @@ def main() -> None:
 
 
 def _run(shop: Shop, owed: int, seconds: float) -> None:
-    user = _ask(shop, "users", "/users", {"name": "Ada", "email": "ada@shop.example"})["id"]
-    thing = {"name": "a thing", "price": 1, "stock": 1}
-    things = [_ask(shop, "products", "/products", thing)["id"] for _ in range(owed)]
+    driver = Driver(shop.url)
+    user, things = driver.add_user(), [driver.add_product(stock=1) for _ in range(owed)]
     shop.hold_down(_AWAY)
     for thing in things:  # one by one, so that no two share an attempt
-        _ask(shop, "orders", "/orders", {"user_id": user, "lines": [{"product_id": thing, "quantity": 1}]})
+        driver.placed_order(user, {thing: 1})
     print(f"{_unsettled(shop)} of {owed} are owed", flush=True)
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
@@ -71,20 +68,6 @@ def _unsettled(shop: Shop) -> int:
     with contextlib.closing(psycopg2.connect(shop.admin_url("orders"))) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM transactions WHERE settled_at IS NULL AND state = 'committed'")
         return int(cursor.fetchone()[0])
-
-
-def _ask(shop: Shop, service: str, path: str, body: Any) -> Any:
-    parts = urlsplit(shop.url(service))
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=40)
-    try:
-        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        answer = json.loads(response.read())
-    finally:
-        connection.close()
-    if response.status != 201:
-        raise SystemExit(f"{path} was answered {response.status}: {answer}")
-    return answer
 
 
 if __name__ == "__main__":

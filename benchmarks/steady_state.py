@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import http.client
 import itertools
 import json
 import shutil
@@ -25,13 +24,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg2
 from redis import Redis
 
 from benchmarks.machine import machine
 from celery_config.manifest import SERVICES
+from embedded.driver import Answer, Driver
 from embedded.shop import Shop
 from local_servers.identity import descendants
 
@@ -40,7 +39,6 @@ AGES = {"ATOMIC_DEADLINE": "60", "ATOMIC_KEEP_TRANSACTIONS": "300", "ATOMIC_KEEP
 _SAMPLE_EVERY = 20.0
 _CLIENTS = 16
 _USERS, _PRODUCTS = 50, 20
-_PATIENCE = 40.0
 PROTOCOL = ("transactions", "transaction_branches", "branch_rows", "local_calls")
 
 Sample = dict[str, float]
@@ -106,16 +104,17 @@ def _run(shop: Shop, seconds: float, rate: float) -> tuple[list[Sample], dict[st
     return samples, dict(work.answers)
 
 
-class Work:
-    """One request after the other: mostly orders that are placed, and cancelled or fulfilled a little later."""
+class Work(Driver):
+    """One request after the other: mostly orders that are placed, and cancelled or fulfilled a little later. What they
+    are answered is counted."""
 
     def __init__(self, shop: Shop) -> None:
-        self._urls = {service: shop.url(service) for service in SERVICES}
+        super().__init__(shop.url)
         self.answers: Counter[str] = Counter()
         self._open: list[int] = []
-        self._products = [self._new_product(10**6) for _ in range(_PRODUCTS)]
-        self._sold_out = self._new_product(0)
-        self._users = [self._new_user(f"u{number}") for number in range(_USERS)]
+        self._products = [self.add_product(stock=10**6) for _ in range(_PRODUCTS)]
+        self._sold_out = self.add_product(stock=0)
+        self._users = [self.add_user() for _ in range(_USERS)]
 
     def one(self, number: int) -> None:
         """The request of this number; what goes wrong is counted and does not end the run."""
@@ -127,46 +126,27 @@ class Work:
 
     def _place(self, number: int) -> None:
         product = self._products[number % _PRODUCTS] if number % 40 else self._sold_out
-        body = {"user_id": self._users[number % _USERS], "lines": [{"product_id": product, "quantity": 1}]}
-        status, answer = self._ask("orders", "POST", "/orders", body, key=f"order-{number}")
-        if status == 201:
-            self._open.append(answer["order"]["id"])
+        answer = self.place_order(self._users[number % _USERS], {product: 1}, Idempotency_Key=f"order-{number}")
+        if answer.status == 201:
+            self._open.append(answer.order_id)
 
     def _finish(self, number: int) -> None:
         with contextlib.suppress(IndexError):
-            order, verb = self._open.pop(0), "cancel" if number % 2 else "fulfil"
-            self._ask("orders", "POST", f"/orders/{order}/{verb}")
+            finish = self.cancel_order if number % 2 else self.fulfil_order
+            finish(self._open.pop(0))
 
     def _stock(self, number: int) -> None:
-        path = f"/products/{self._products[number % _PRODUCTS]}/stock"
-        self._ask("products", "POST", path, {"delta": 1}, key=f"stock-{number}")
+        self.change_stock(self._products[number % _PRODUCTS], 1, Idempotency_Key=f"stock-{number}")
 
     def _replace_user(self, number: int) -> None:
         place = number % _USERS
-        leaving, self._users[place] = self._users[place], self._new_user(f"n{number}")
-        self._ask("users", "DELETE", f"/users/{leaving}")
+        leaving, self._users[place] = self._users[place], self.add_user()
+        self.remove_user(leaving)
 
-    def _new_product(self, stock: int) -> int:
-        body = {"name": "a thing", "price": 100, "stock": stock}
-        return int(self._ask("products", "POST", "/products", body)[1]["id"])
-
-    def _new_user(self, name: str) -> int:
-        body = {"name": name, "email": f"{name}@shop.example"}
-        return int(self._ask("users", "POST", "/users", body)[1]["id"])
-
-    def _ask(self, service: str, method: str, path: str, body: Any = None, key: str | None = None) -> tuple[int, Any]:
-        parts = urlsplit(self._urls[service])
-        headers = {"Content-Type": "application/json"} if body is not None else {}
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_PATIENCE)
-        try:
-            headers |= {"Idempotency-Key": key} if key else {}
-            connection.request(method, path, None if body is None else json.dumps(body), headers)
-            response = connection.getresponse()
-            answer = json.loads(response.read() or b"null")
-        finally:
-            connection.close()
-        self.answers[f"{method} {path.split('/')[1]} {response.status}"] += 1
-        return response.status, answer
+    def call(self, method: str, service: str, path: str, body: object = None, **headers: str) -> Answer:
+        answer = super().call(method, service, path, body, **headers)
+        self.answers[f"{method} {service} {answer.status}"] += 1
+        return answer
 
 
 # ---- what is measured

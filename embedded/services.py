@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from local_servers.json_http import NoAnswer, call
 from local_servers.settings import HOST
 from local_servers.supervision import Program
 from local_servers.workers import worker_program
@@ -38,7 +38,7 @@ def service_program(service: str, role: str, port: int, around: Surroundings) ->
             argv=_command(service, role),
             environment={**around.environment, "PORT": str(port)},
             folder=around.folder,
-            is_ready=lambda run: _status_of(port, "/readyz") == http.HTTPStatus.OK,
+            is_ready=lambda run: _status_of(port, "/readyz") == 200,
             port=port,
             patience=API_PATIENCE,
         )
@@ -80,12 +80,8 @@ def _command(service: str, role: str) -> tuple[str, ...]:
 
 
 def _status_of(port: int, path: str) -> int | None:
-    """The status of a GET; None when nobody answers. (urllib would ask a proxy from the environment.)"""
-    connection = http.client.HTTPConnection(HOST, port, timeout=3)
+    """The status of a GET; None when nobody answers."""
     try:
-        connection.request("GET", path)
-        return connection.getresponse().status
-    except (OSError, http.client.HTTPException):
+        return call("GET", f"http://{HOST}:{port}{path}", patience=3.0).status
+    except NoAnswer:
         return None
-    finally:
-        connection.close()

@@ -6,10 +6,9 @@ An answer is a JSON object with the member ``status``, "ready" when all is well,
 
 from __future__ import annotations
 
-import http.client
-import json
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+
+from local_servers.json_http import CallFailed, call
 
 READY = "ready"
 PATIENCE = 5.0
@@ -21,14 +20,10 @@ def readiness(apis: Mapping[str, str]) -> dict[str, str]:
 
 
 def _of(url: str) -> str:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE)
     try:
-        connection.request("GET", "/readyz")
-        said = json.load(connection.getresponse())
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        return f"does not answer: {type(error).__name__}"
-    finally:
-        connection.close()
+        said = call("GET", f"{url}/readyz", patience=PATIENCE).body
+    except CallFailed as error:
+        return f"does not answer: {type(error.__cause__).__name__}"
     failed = {name: result for name, result in said.get("checks", {}).items() if result != "ok"}
     if not failed:
         return READY if said.get("status") == READY else str(said.get("detail"))

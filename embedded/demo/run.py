@@ -18,6 +18,7 @@ from embedded.demo.story import Story
 from embedded.shop import Shop
 from local_servers.errors import LocalServersError
 from local_servers.foreground import AskedToStop, Foreground
+from local_servers.json_http import CallFailed
 
 PROMISE_BROKEN = 1
 INTERRUPTED = 130
@@ -46,7 +47,7 @@ def main(argv: list[str]) -> int:
 
 
 def _unless_plain(error: BaseException) -> str:
-    return f" ({error})" if isinstance(error, DemoFailed) else ""
+    return f" ({error})" if isinstance(error, DemoFailed | CallFailed) else ""
 
 
 def _run(shop: Shop, screen: Screen, terminal: Foreground) -> int:
@@ -72,11 +73,17 @@ def _tell(shop: Shop, screen: Screen) -> int:
         broken = sum(not check.kept for check in story.checks)
         screen.say(f"Promises that were broken: {broken}.", "bold red")
         return PROMISE_BROKEN
-    except DemoFailed as error:
-        _show_logs(shop, screen, error.service)
+    except (DemoFailed, CallFailed) as error:
+        _show_logs(shop, screen, _service_of(error, shop))
         raise
     finally:
         story.view.close()
+
+
+def _service_of(error: DemoFailed | CallFailed, shop: Shop) -> str | None:
+    if isinstance(error, DemoFailed):
+        return error.service
+    return next((service for service, url in shop.apis.items() if error.url.startswith(f"{url}/")), None)
 
 
 def _show_logs(shop: Shop, screen: Screen, service: str | None) -> None:

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 
 from embedded.demo import checks, tables
 from embedded.demo.checks import Check
-from embedded.demo.client import Client
 from embedded.demo.errors import DemoFailed
 from embedded.demo.facts import Event, Task, Transaction
 from embedded.demo.screen import Screen
 from embedded.demo.view import View, as_problem, wait_for
+from embedded.driver import ASYNC, PATIENT, Driver
 from embedded.shop import Shop
 from local_servers.errors import LocalServersError
 
@@ -28,8 +28,6 @@ WORKER = "orders-worker"
 SETTLES_WITHIN = 15.0
 """Without a crash. With one, silence is waited out first."""
 RECOVERS_WITHIN = 45.0
-PATIENT = {"Prefer": "wait=30"}
-"""Wait for the decision, also on a machine that is busy with other things."""
 
 
 class Story:
@@ -37,7 +35,7 @@ class Story:
 
     def __init__(self, shop: Shop, screen: Screen) -> None:
         self._shop, self._screen = shop, screen
-        self._client, self.view = Client(shop), View(shop)
+        self._driver, self.view = Driver(shop.url), View(shop)
         self._users: dict[str, int] = {}
         self._products: dict[str, int] = {}
         self._put_in: dict[int, int] = {}
@@ -60,14 +58,12 @@ class Story:
         )
         with self._screen.working("adding users and products, placing orders"):
             for name in (ADA, GRACE, ALAN, KATHERINE):
-                email = f"{name.lower()}@example.com"
-                self._users[name] = self._add("users", {"name": name, "email": email})
+                self._users[name] = self._driver.add_user(name)
             for name, stock in STOCK.items():
-                product = {"name": name, "price": 500, "stock": stock, "capacity": CAPACITY[name]}
-                self._products[name] = self._add("products", product)
+                self._products[name] = self._driver.add_product(name, stock=stock, capacity=CAPACITY[name])
                 self._put_in[self._products[name]] = stock
             fulfilled = self._order(ADA, {TEA: 2})
-            self._client.call("POST", "orders", f"/orders/{fulfilled}/fulfil", expect=200)
+            self._driver.fulfil_order(fulfilled).expect(200)
             for who, what in (
                 (ADA, {TEA: 3}),
                 (ADA, {TEA: 1, CUP: 4}),
@@ -93,8 +89,8 @@ class Story:
         )
         before = self.view.snapshot()
         with self._screen.working("DELETE /users/1"):
-            answer = self._client.call("DELETE", "users", self._path(ADA), expect=200, headers=PATIENT)
-            transaction = self.view.settled(answer.body["transaction"]["url"], SETTLES_WITHIN)
+            answer = self._driver.remove_user(self._users[ADA], **PATIENT).expect(200)
+            transaction = self.view.settled(answer.transaction, SETTLES_WITHIN)
             tasks = {transaction.attempt: self.view.chain(transaction, transaction.attempt)}
         self._removed[self._users[ADA]] = ADA
         self._show(transaction, tasks, answer.seconds)
@@ -112,12 +108,12 @@ class Story:
             f"A delivery of {delivery} Pots has filled the warehouse but for one place. Grace's 4 do not fit back: "
             "orders\nhas already said yes to the removal when products says no.",
         )
-        self._client.call("POST", "products", f"/products/{pot}/stock", {"delta": delivery}, expect=200)
+        self._driver.change_stock(pot, delivery).expect(200)
         self._put_in[pot] += delivery
         before, rows_before = self.view.snapshot(), self.view.rows()
         with self._screen.working("DELETE /users/2"):
-            answer = self._client.call("DELETE", "users", self._path(GRACE), expect=409, headers=PATIENT)
-            transaction = self.view.settled(answer.body["transaction"]["url"], SETTLES_WITHIN)
+            answer = self._driver.remove_user(self._users[GRACE], **PATIENT).expect(409)
+            transaction = self.view.settled(answer.transaction, SETTLES_WITHIN)
             tasks = {transaction.attempt: self.view.chain(transaction, transaction.attempt)}
         differences = checks.differences(rows_before, self.view.rows())
         self._screen.show(tables.problem(as_problem(answer.body)))
@@ -158,9 +154,7 @@ class Story:
             events.append(Event(datetime.now(UTC), what, seen_in))
 
         with self.view.locked_order(order) as holder:
-            wish = {"Prefer": "respond-async"}
-            answer = self._client.call("DELETE", "users", self._path(ALAN), expect=202, headers=wish)
-            url = answer.body["transaction"]["url"]
+            accepted = self._driver.remove_user(self._users[ALAN], **ASYNC).expect(202)
             note("DELETE is answered 202: accepted", "the answer")
             pid, what = wait_for(lambda: self.view.waiting_for(holder), 10.0, "the branch at the locked row", "orders")
             note(f"the branch in orders waits for order {order}'s row: {what}, session {pid}", "pg_stat_activity")
@@ -172,7 +166,7 @@ class Story:
         note(f"{WORKER} is started again, pid {again}", "the launcher")
         self._shop.wait_ready(WORKER, RECOVERS_WITHIN)
         note(f"{WORKER} takes tasks again", "its log")
-        return self.view.settled(url, RECOVERS_WITHIN)
+        return self.view.settled(accepted.transaction, RECOVERS_WITHIN)
 
     def _pid_other_than(self, old: int) -> int | None:
         try:
@@ -215,18 +209,9 @@ class Story:
         self._screen.show(tables.votes(transaction, tasks))
         self._screen.show(tables.decision(transaction, seconds))
 
-    def _add(self, service: str, body: dict[str, object]) -> int:
-        return int(self._client.call("POST", service, f"/{service}", body, expect=201).body["id"])
-
-    def _order(self, who: str, what: dict[str, int]) -> int:
-        lines = [{"product_id": self._products[name], "quantity": number} for name, number in what.items()]
-        body = {"user_id": self._users[who], "lines": lines}
-        return int(
-            self._client.call("POST", "orders", "/orders", body, expect=201, headers=PATIENT).body["order"]["id"]
-        )
-
-    def _path(self, who: str) -> str:
-        return f"/users/{self._users[who]}"
+    def _order(self, who: str, what: Mapping[str, int]) -> int:
+        quantities = {self._products[name]: number for name, number in what.items()}
+        return self._driver.placed_order(self._users[who], quantities)
 
     def _middle_order(self, who: str) -> int:
         """Not the first: the branch has locked one of the rows already when it meets the locked one."""

@@ -13,9 +13,9 @@ from celery import Celery
 from sqlalchemy import Connection, NullPool, create_engine, text
 
 from celery_config.manifest import SERVICES
-from embedded.demo.client import Client
 from embedded.demo.errors import DemoFailed
 from embedded.demo.facts import Order, Product, Snapshot, Task, Transaction, User
+from embedded.driver import Driver
 from embedded.shop import Shop
 
 TABLES = {"users": ("users",), "products": ("products",), "orders": ("orders", "order_lines")}
@@ -30,7 +30,7 @@ class View:
 
     def __init__(self, shop: Shop) -> None:
         self._shop = shop
-        self._client = Client(shop)
+        self._driver = Driver(shop.url)
         self._celery = Celery("demo", broker=shop.broker_url, backend=shop.result_backend_url, set_as_current=False)
         self._celery.conf.update(result_accept_content=["json"], accept_content=["json"])
         self._engines = {
@@ -44,31 +44,27 @@ class View:
 
     def snapshot(self) -> Snapshot:
         """Everything in the shop (it has less than one page of each)."""
-        users = (User(u["id"], u["name"], u["status"]) for u in self._client.get("users", "/users?limit=500"))
+        users = (User(u["id"], u["name"], u["status"]) for u in self._driver.read("users", "/users?limit=500"))
         products = (
             Product(p["id"], p["name"], p["stock"], p["capacity"])
-            for p in self._client.get("products", "/products?limit=500")
+            for p in self._driver.read("products", "/products?limit=500")
         )
         orders = (
             Order(o["id"], o["user_id"], o["status"], {n["product_id"]: n["quantity"] for n in o["lines"]})
-            for o in self._client.get("orders", "/orders?limit=500")
+            for o in self._driver.read("orders", "/orders?limit=500")
         )
         return Snapshot(
             {one.id: one for one in users}, {one.id: one for one in products}, {one.id: one for one in orders}
         )
 
-    def transaction(self, url: str) -> Transaction:
-        """A transaction of the users service, as it is now."""
-        return Transaction.from_json(self._client.get("users", url))
-
-    def settled(self, url: str, within: float) -> Transaction:
-        """The same, once every participant has answered."""
+    def settled(self, id: str, within: float) -> Transaction:
+        """A transaction of the users service, once every participant has answered."""
 
         def look() -> Transaction | None:
-            seen = self.transaction(url)
+            seen = Transaction.from_json(self._driver.transaction("users", id))
             return seen if seen.settled else None
 
-        return wait_for(look, within, f"the settlement of {url}", "users")
+        return wait_for(look, within, f"the settlement of transaction {id}", "users")
 
     # What the result backend says
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from examples.trip import ledger
 from examples.trip.launcher import Agency
 from examples.trip.ledger import Reading
 from local_servers.foreground import Foreground
 from local_servers.identity import identity
-from local_servers.settings import HOST
+from local_servers.json_http import call
 
 PRICE = 450
 SETTLED_WITHIN = 20.0
@@ -69,12 +66,7 @@ def main() -> int:
         troubles += [f"{name} still runs" for name, pid in pids.items() if identity(pid) is not None]
     for trouble in troubles:
         print(f"WRONG: {trouble}")
-    how = (
-        "something is wrong"
-        if troubles
-        else "all three ended as they should, all sums are right, nothing is left running"
-    )
-    print(f"{how} ({time.monotonic() - began:.0f} s)")
+    print(f"{ILL if troubles else WELL} ({time.monotonic() - began:.0f} s)")
     return 1 if troubles else 0
 
 
@@ -108,12 +100,13 @@ def _show(agency: Agency, case: Case, first: Reading, failpoints: Path) -> list[
 
 
 def _ask(agency: Agency, case: Case) -> list[str]:
-    began = time.monotonic()
-    status, trip = _post(agency.ports.of("door"), "/trips", {"account": case.account, "offer": "lisbon"})
+    wish = {"account": case.account, "offer": "lisbon"}
+    answer = call("POST", f"{agency.url('door')}/trips", wish, patience=60.0)
+    trip = answer.body
     told = trip.get("detail") or f"seat {trip.get('seat')}, room {trip.get('room')}"
-    print(f"   POST /trips: {status} {trip.get('state')} after {time.monotonic() - began:.1f} s, ", end="")
+    print(f"   POST /trips: {answer.status} {trip.get('state')} after {answer.seconds:.1f} s, ", end="")
     print(f"attempts: {trip.get('attempts')}. {told}\n")
-    troubles = [] if trip.get("state") == case.outcome else [f"answered {status} {trip}"]
+    troubles = [] if trip.get("state") == case.outcome else [f"answered {answer.status} {trip}"]
     if case.kills and trip.get("attempts") == 1:
         troubles.append("the killed attempt was not given up")
     return troubles
@@ -136,13 +129,3 @@ def _settled(agency: Agency) -> list[str]:
             return [f"{left} transactions are still prepared"]
         time.sleep(0.1)
     return []
-
-
-def _post(port: int, path: str, body: object) -> tuple[int, dict[str, Any]]:
-    connection = http.client.HTTPConnection(HOST, port, timeout=60)
-    try:
-        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        return answer.status, json.load(answer)
-    finally:
-        connection.close()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -16,18 +15,15 @@ from redis import Redis
 
 from celery_config import create_celery
 from celery_config.manifest import COORDINATORS, SERVICES
+from embedded.driver import Answer, Driver
 from embedded.shop import Shop
 from tests.broker.databases import Databases, RowLock
-from tests.broker.http_calls import Answer, call
 from tests.broker.waiting import SOON, wait_until
 from tests.installation import INSTALLATION, QUEUE_NAMES
 
 BRANCH_WORKERS = tuple(f"{service}-worker" for service in SERVICES)
 OUTCOME_WORKERS = tuple(f"{service}-outcome-worker" for service in SERVICES)
 WORKERS = BRANCH_WORKERS + OUTCOME_WORKERS
-
-#: The answer is 202 at once: the test watches the transaction itself.
-ASYNC = {"Prefer": "respond-async"}
 
 _UNFINISHED = "SELECT * FROM transactions WHERE settled_at IS NULL ORDER BY created_at"
 _BRANCHES = "SELECT * FROM transaction_branches WHERE transaction_id = %s ORDER BY attempt, position"
@@ -38,10 +34,11 @@ _HELD = """
 """
 
 
-class Shopkeeper:
+class Shopkeeper(Driver):
     """One test's hands and eyes on the running shop: what it makes is its own, nobody else's test touches it."""
 
     def __init__(self, shop: Shop, broker: str) -> None:
+        super().__init__(shop.url)
         self.shop, self.broker = shop, broker
         self.databases = Databases(shop.admin_url)
         self.put_in: dict[int, int] = {}  # product → units that this test brought into the shop
@@ -49,65 +46,24 @@ class Shopkeeper:
 
     # ---- what customers and clerks do
 
-    def add_user(self, name: str = "Ada") -> int:
-        email = f"{name.lower()}-{uuid.uuid4().hex}@example.com"
-        answer = call("POST", f"{self.shop.url('users')}/users", {"name": name, "email": email})
-        assert answer.status == 201, answer
-        return int(answer.body["id"])
-
     def add_product(self, name: str = "Tea", *, stock: int = 10, capacity: int | None = None, price: int = 500) -> int:
-        body = {"name": name, "price": price, "stock": stock, **({"capacity": capacity} if capacity else {})}
-        answer = call("POST", f"{self.shop.url('products')}/products", body)
-        assert answer.status == 201, answer
-        self.put_in[answer.body["id"]] = stock
-        return int(answer.body["id"])
+        product = super().add_product(name, stock=stock, capacity=capacity, price=price)
+        self.put_in[product] = stock
+        return product
 
     def deliver(self, product: int, units: int) -> None:
         """Goods come in from outside."""
-        answer = call("POST", f"{self.shop.url('products')}/products/{product}/stock", {"delta": units})
-        assert answer.status == 200, answer
+        self.change_stock(product, units).expect(200)
         self.put_in[product] += units
 
-    def place_order(self, user: int, quantities: dict[int, int], **headers: str) -> Answer:
-        lines = [{"product_id": product, "quantity": quantity} for product, quantity in quantities.items()]
-        return call("POST", f"{self.shop.url('orders')}/orders", {"user_id": user, "lines": lines}, **headers)
-
-    def placed_order(self, user: int, quantities: dict[int, int]) -> int:
+    def placed_order(self, user: int, quantities: Mapping[int, int]) -> int:
         """The id of an order that was placed, without doubt and to its end."""
         answer = self.place_order(user, quantities)
         assert answer.status in (201, 202), answer
         self.settled(answer)
         return int(self.row(answer)["result"]["order"]["id"])
 
-    def cancel(self, order: int, **headers: str) -> Answer:
-        return call("POST", f"{self.shop.url('orders')}/orders/{order}/cancel", **headers)
-
-    def fulfil(self, order: int) -> Answer:
-        return call("POST", f"{self.shop.url('orders')}/orders/{order}/fulfil")
-
-    def remove_user(self, user: int, **headers: str) -> Answer:
-        return call("DELETE", f"{self.shop.url('users')}/users/{user}", **headers)
-
     # ---- what readers see
-
-    def get(self, service: str, path: str) -> Answer:
-        return call("GET", self.shop.url(service) + path)
-
-    def user_status(self, user: int) -> str | None:
-        """``active``, ``removing``, or None where there is no such user."""
-        answer = self.get("users", f"/users/{user}")
-        return None if answer.status == 404 else str(answer.body["status"])
-
-    def stock_of(self, product: int) -> int:
-        return int(self.get("products", f"/products/{product}").body["stock"])
-
-    def order_status(self, order: int) -> str:
-        return str(self.get("orders", f"/orders/{order}").body["status"])
-
-    def orders_of(self, user: int, status: str | None = None) -> list[int]:
-        chosen = f"&status={status}" if status else ""
-        answer = self.get("orders", f"/orders?user_id={user}&limit=500{chosen}")
-        return [order["id"] for order in answer.body]
 
     def everything(self) -> dict[str, Any]:
         """Every business row of every service. Two that are equal prove that nothing was changed anywhere."""

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 import psycopg2
 
+from local_servers.json_http import CallFailed
+
 T = TypeVar("T")
 
 #: Seconds within which whatever was accepted has ended, once everything runs again. Generous: a silent attempt is given
@@ -18,7 +20,7 @@ SOON = 45.0
 
 
 def wait_until(condition: Callable[[], T], what: str, within: float = SOON, every: float = 0.03) -> T:
-    """The first true value of `condition()`. A database that is away counts as "not yet".
+    """The first true value of `condition()`. A database or an API that is away counts as "not yet".
 
     Raises AssertionError that says `what` did not happen, and what was seen last.
     """
@@ -28,7 +30,7 @@ def wait_until(condition: Callable[[], T], what: str, within: float = SOON, ever
             if found := condition():
                 return found
             seen = found
-        except psycopg2.OperationalError as error:
+        except (psycopg2.OperationalError, CallFailed) as error:
             seen = error
         time.sleep(every)
     raise AssertionError(f"within {within:g} s it did not happen that {what} (seen last: {seen!r})")

@@ -6,12 +6,12 @@ import random
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
-from http.client import HTTPException
 from typing import Any
 
-from embedded.shop import Shop
-from tests.broker.http_calls import Answer, call
+from embedded.driver import Answer, Driver
+from local_servers.json_http import CallFailed
 
 from .history import History
 
@@ -25,7 +25,7 @@ _MIX = {"place": 58, "cancel": 20, "fulfil": 6, "remove": 6, "add_user": 8, "sto
 class Market:
     """What all clients know of: users, products and orders that somebody was told of."""
 
-    def __init__(self, shop: Shop, history: History) -> None:
+    def __init__(self, shop: Driver, history: History) -> None:
         self.shop, self.history = shop, history
         self.lock = threading.Lock()
         self.users: list[int] = []
@@ -37,17 +37,15 @@ class Market:
 
     def _add_product(self, number: int) -> int:
         # Every third one has a warehouse that is full, so that what leaves may be refused when it comes back.
-        body: dict[str, Any] = {"name": f"product {number}", "price": 100 + number, "stock": STOCK}
-        if number % 3 == 0:
-            body["capacity"] = STOCK
-        answer = call("POST", self.shop.url("products") + "/products", body)
-        self.history.add("add_product", time.time(), status=answer.status, product=answer.body["id"], stock=STOCK)
-        return int(answer.body["id"])
+        capacity = STOCK if number % 3 == 0 else None
+        product = self.shop.add_product(f"product {number}", stock=STOCK, capacity=capacity, price=100 + number)
+        self.history.add("add_product", time.time(), status=201, product=product, stock=STOCK)
+        return product
 
     def add_user(self, dice: random.Random) -> None:
         body = {"name": "Somebody", "email": f"{uuid.UUID(int=dice.getrandbits(128))}@example.com"}
         began = time.time()
-        answer = self.asked("POST", "users", "/users", body)
+        answer = self.asked(self.shop.call, "POST", "users", "/users", body)
         user = answer.body["id"] if answer and answer.status == 201 else None
         if user:
             self.know(self.users, user, _USERS_KNOWN)
@@ -64,11 +62,11 @@ class Market:
         with self.lock, suppress(ValueError):
             those.remove(one)
 
-    def asked(self, method: str, service: str, path: str, body: object = None, **headers: str) -> Answer | None:
-        """The answer, or None where the connection was lost."""
+    def asked(self, request: Callable[..., Answer], *arguments: Any, **headers: str) -> Answer | None:
+        """The answer to a request of the driver's, or None where the connection was lost."""
         try:
-            answer = call(method, self.shop.url(service) + path, body, **headers)
-        except (OSError, HTTPException, ValueError):
+            answer = request(*arguments, **headers)
+        except CallFailed:
             answer = None
         if answer is None or answer.status == 503:
             time.sleep(0.2)  # a client that hammers what is not there fills the history with nothing
@@ -92,30 +90,28 @@ class Client(threading.Thread):
 
     def _place(self) -> None:
         chosen = self._dice.sample(self._market.products, self._dice.randint(1, 3))
-        body = {
-            "user_id": self._one_of(self._market.users),
-            "lines": [{"product_id": product, "quantity": self._dice.randint(1, 4)} for product in chosen],
-        }
-        answer = self._distributed("place", "POST", "orders", "/orders", body)
+        user = self._one_of(self._market.users)
+        quantities = {product: self._dice.randint(1, 4) for product in chosen}
+        answer = self._distributed("place", "orders", self._market.shop.place_order, user, quantities)
         if answer and answer.status == 201:
-            self._market.know(self._market.orders, answer.body["order"]["id"], _ORDERS_KNOWN)
+            self._market.know(self._market.orders, answer.order_id, _ORDERS_KNOWN)
 
     def _cancel(self) -> None:
         order = self._one_of(self._market.orders)
-        answer = self._distributed("cancel", "POST", "orders", f"/orders/{order}/cancel", order=order)
+        answer = self._distributed("cancel", "orders", self._market.shop.cancel_order, order, order=order)
         if answer and answer.status == 200 and self._dice.random() < 0.8:  # the others are cancelled again
             self._market.forget(self._market.orders, order)
 
     def _remove(self) -> None:
         user = self._one_of(self._market.users)
-        answer = self._distributed("remove", "DELETE", "users", f"/users/{user}", user=user)
+        answer = self._distributed("remove", "users", self._market.shop.remove_user, user, user=user)
         if answer and answer.status == 200 and self._dice.random() < 0.8:
             self._market.forget(self._market.users, user)
 
     def _fulfil(self) -> None:
         order = self._one_of(self._market.orders)
         began = time.time()
-        answer = self._market.asked("POST", "orders", f"/orders/{order}/fulfil")
+        answer = self._market.asked(self._market.shop.fulfil_order, order)
         self._market.history.add("fulfil", began, status=answer.status if answer else None, order=order)
 
     def _stock(self) -> None:
@@ -124,7 +120,7 @@ class Client(threading.Thread):
         key, headers = self._key()
         for _ in range(1 + self._dice.randint(0, 2) if key else 1):
             began = time.time()
-            answer = self._market.asked("POST", "products", f"/products/{product}/stock", {"delta": delta}, **headers)
+            answer = self._market.asked(self._market.shop.change_stock, product, delta, **headers)
             status, said = (answer.status, answer.body.get("stock")) if answer else (None, None)
             self._market.history.add("stock", began, status=status, product=product, delta=delta, key=key, said=said)
 
@@ -136,7 +132,7 @@ class Client(threading.Thread):
         return key, {"Idempotency_Key": f'"{key}"'}
 
     def _distributed(
-        self, operation: str, method: str, service: str, path: str, body: object = None, **members: Any
+        self, operation: str, service: str, request: Callable[..., Answer], *arguments: Any, **members: Any
     ) -> Answer | None:
         """Send it, sometimes with a key; with a key a lost answer is asked for again, as a careful client does."""
         key, headers = self._key()
@@ -144,7 +140,7 @@ class Client(threading.Thread):
             headers["Prefer"] = "respond-async"
         for _ in range(1 + self._dice.randint(0, 2) if key else 1):
             began = time.time()
-            answer = self._market.asked(method, service, path, body, **headers)
+            answer = self._market.asked(request, *arguments, **headers)
             self._market.history.add(
                 operation,
                 began,

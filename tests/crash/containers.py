@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from celery_config.manifest import COORDINATORS, PORTS, SERVICES
+from embedded.driver import Driver
 from tests.broker.waiting import wait_until
 
 from .checker import check
@@ -128,7 +129,7 @@ def main() -> int:
     ports = {service: int(os.environ.get(f"{service.upper()}_PORT", port)) for service, port in PORTS.items()}
     shop = Containers(chosen.project, ports)
     history = History(Path(tempfile.mkdtemp(prefix="containers-")) / "history.jsonl")
-    market, stop = Market(shop, history), threading.Event()  # type: ignore[arg-type]
+    market, stop = Market(Driver(shop.url), history), threading.Event()
     people = [Client(market, f"{chosen.seed}/{number}", stop) for number in range(chosen.clients)]
     for person in people:
         person.start()

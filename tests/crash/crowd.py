@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from http.client import HTTPException
 from types import TracebackType
 from typing import Self
 
 import psycopg2
 
 from atomic_commit.journal import ADMISSION_LOCKS
-from tests.broker.http_calls import Answer
+from embedded.driver import Answer
+from local_servers.json_http import NoAnswer
 from tests.broker.waiting import wait_until
 
 from .scenarios import Scene
@@ -53,6 +53,6 @@ class Crowd:
 
 
 def _act(scene: Scene) -> Answer | None:
-    with suppress(OSError, HTTPException):
+    with suppress(NoAnswer):
         return scene.act()
     return None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from celery_config.manifest import SERVICES
-from tests.broker.http_calls import Answer
+from embedded.driver import Answer
 
 from .scenarios import Scene
 

@@ -28,6 +28,7 @@ from redis import Redis
 
 from celery_config import create_celery
 from embedded.shop import Shop
+from local_servers.json_http import CallFailed
 from tests.broker.shopkeeper import WORKERS, Shopkeeper
 from tests.broker.waiting import wait_until
 from tests.installation import INSTALLATION, QUEUE_NAMES
@@ -231,7 +232,7 @@ def main() -> int:
                 for _ in range(1000):
                     forgeries.send()
                 assert_unmoved(keeper, pids, before)
-        except AssertionError as error:
+        except (AssertionError, CallFailed) as error:
             print(f"{error}\nthe last:", *forgeries.last[-20:], keeper.report(), sep="\n")
             return 1
         finally:

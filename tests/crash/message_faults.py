@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from atomic_commit.names import Gid
-from tests.broker.http_calls import Answer
+from embedded.driver import Answer
 from tests.broker.shopkeeper import Shopkeeper
 from tests.broker.waiting import wait_until
 from tests.installation import INSTALLATION

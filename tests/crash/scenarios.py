@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tests.broker.http_calls import Answer, call
+from embedded.driver import Answer
 from tests.broker.shopkeeper import Shopkeeper
 
 STOCK, ORDERED = 20, 3
@@ -44,15 +44,14 @@ class Scene:
 
     def _shrink_warehouse(self) -> None:
         """What the order holds does not fit back."""
-        url = f"{self.keeper.shop.url('products')}/products/{self.product}"
-        assert call("PATCH", url, {"capacity": STOCK - ORDERED}).status == 200
+        self.keeper.call("PATCH", "products", f"/products/{self.product}", {"capacity": STOCK - ORDERED}).expect(200)
 
     def act(self, **headers: str) -> Answer:
-        """Send the request. Raises OSError or HTTPException where the connection is lost."""
+        """Send the request. Raises NoAnswer where the connection is lost."""
         if self.injection.kind == "remove_user":
             return self.keeper.remove_user(self.user, **headers)
         if self.injection.kind == "cancel_order":
-            return self.keeper.cancel(self.order, **headers)
+            return self.keeper.cancel_order(self.order, **headers)
         quantity = STOCK + 1 if self.injection.ending == "refusal" else ORDERED
         return self.keeper.place_order(self.user, {self.product: quantity}, **headers)
 

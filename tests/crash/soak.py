@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from celery_config.manifest import COORDINATORS, SERVICES
+from embedded.driver import Driver
 from embedded.shop import Shop
 from tests.broker.databases import Databases
 from tests.broker.waiting import wait_until
@@ -64,7 +65,7 @@ def soak(
             Shop(folder / "shop", broker=broker, flower=False, environment=environment, route=route)
         )
         evicting = stack.enter_context(Evicting(shop.result_backend_url, evict)) if evict else None
-        market = Market(shop, history)
+        market = Market(Driver(shop.url), history)
         stop_clients, stop_faults = threading.Event(), threading.Event()
         people = [Client(market, f"{seed}/{number}", stop_clients) for number in range(clients)]
         faults = Faults(shop, broker, points, history, seed, pause, stop_faults, network)

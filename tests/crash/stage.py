@@ -14,6 +14,7 @@ from typing import Any
 import psycopg2
 
 from celery_config.manifest import COORDINATORS
+from embedded.driver import Driver
 from embedded.shop import Shop
 from local_servers.errors import LocalServersError
 from tests.broker.databases import Databases
@@ -101,7 +102,7 @@ class Stage:
         self.shop.start()
         if self.broker == "rabbitmq":
             time.sleep(7)  # a node killed sooner after its quorum queues were declared never finds them again
-        self._market = Market(self.shop, self._history)
+        self._market = Market(Driver(self.shop.url), self._history)
         with self._workload():  # so that the first fault finds orders to cancel, and users with orders
             time.sleep(WARM_UP)
         return self
@@ -185,7 +186,7 @@ class Stage:
         began, user, product = time.time(), keeper.add_user(), keeper.add_product(stock=10)
         self._history.add("add_product", began, status=201, product=product, stock=10)
         order = keeper.placed_order(user, {product: 1})
-        assert keeper.settled(keeper.cancel(order)) == "committed", "a cancellation was not committed"
+        assert keeper.settled(keeper.cancel_order(order)) == "committed", "a cancellation was not committed"
         keeper.placed_order(user, {product: 1})
         assert keeper.settled(keeper.remove_user(user)) == "committed", "a removal was not committed"
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,9 +21,10 @@ from atomic_commit.journal.records import attempt_of
 from atomic_commit.wire.messages import Messages
 from atomic_commit.workers.settings import configure
 from celery_config.manifest import SERVICES
+from embedded.driver import ASYNC, Answer
 from embedded.shop import Shop
-from tests.broker.http_calls import Answer
-from tests.broker.shopkeeper import ASYNC, Shopkeeper
+from local_servers.json_http import NoAnswer
+from tests.broker.shopkeeper import Shopkeeper
 from tests.broker.waiting import wait_until
 from tests.installation import INSTALLATION
 
@@ -88,7 +88,7 @@ class Sweep:
         }
 
     def _answer(self, scene: Scene) -> Answer | None:
-        with suppress(OSError, HTTPException):  # the connection was lost with the API process
+        with suppress(NoAnswer):  # the connection was lost with the API process
             return self._request(scene)
         return None
 

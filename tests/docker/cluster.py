@@ -13,7 +13,7 @@ import docker
 import yaml
 
 from celery_config.manifest import SERVICES
-from tests.broker.http_calls import call
+from local_servers.json_http import call
 from tests.broker.shopkeeper import BRANCH_WORKERS, WORKERS
 from tests.broker.waiting import wait_until
 from tests.docker.engine import ROOT, Containers
@@ -98,7 +98,7 @@ class Cluster:
     def wait_ready(self, name: str) -> None:
         if name in APIS:
             ready = f"{self.url(name.removesuffix('-api'))}/readyz"
-            wait_until(lambda: _answers(ready), f"{name} is ready", START_WITHIN, every=0.2)
+            wait_until(lambda: call("GET", ready).status == 200, f"{name} is ready", START_WITHIN, every=0.2)
         else:
             wait_until(self.nodes[name].ready, f"{name} is ready", START_WITHIN, every=0.2)
 
@@ -195,10 +195,3 @@ class Cluster:
 def _database_command() -> list[str]:
     """What compose.yaml starts PostgreSQL with."""
     return list(yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["users-db"]["command"])
-
-
-def _answers(url: str) -> bool:
-    try:
-        return call("GET", url).status == 200
-    except (OSError, ValueError):
-        return False

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from embedded.driver import Driver
 from tests.crash.checker import check
 from tests.crash.clients import Client
 from tests.crash.containers import wait_quiet
@@ -22,7 +23,7 @@ def customers(project: Project, path: Path) -> Iterator[StrictMarket]:
     """Some work while the block runs. Then everything settles, nothing is prepared, the rows agree with what they were
     told, no answer was improper, and none is missing. The block gets the market on which they are."""
     history = History(path)
-    market, stop = StrictMarket(project, history), threading.Event()
+    market, stop = StrictMarket(Driver(project.url), history), threading.Event()
     people = [Client(market, f"customer/{number}", stop, PAUSE) for number in range(CLIENTS)]
     for person in people:
         person.start()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from http.client import HTTPException
+from collections.abc import Callable
+from typing import Any
 
-from tests.broker.http_calls import Answer, call
+from embedded.driver import Answer, Driver
+from local_servers.json_http import CallFailed
 from tests.crash.clients import Market
-from tests.crash.containers import Containers
 from tests.crash.history import History
 
 
@@ -16,25 +17,25 @@ class StrictMarket(Market):
     """Writes down every answer that is none of these: 2xx; 404 and 409 with a reason; 503 with Retry-After. And every
     request without an answer: they stay away for as long as Retry-After says, so they are to find an open door."""
 
-    def __init__(self, shop: Containers, history: History) -> None:
+    def __init__(self, shop: Driver, history: History) -> None:
         self.improper: list[str] = []
         self.unanswered: list[str] = []
         self.statuses: Counter[int] = Counter()
-        super().__init__(shop, history)  # type: ignore[arg-type]
+        super().__init__(shop, history)
 
-    def asked(self, method: str, service: str, path: str, body: object = None, **headers: str) -> Answer | None:
+    def asked(self, request: Callable[..., Answer], *arguments: Any, **headers: str) -> Answer | None:
         try:
-            answer = call(method, self.shop.url(service) + path, body, **headers)
-        except (OSError, HTTPException) as error:
+            answer = request(*arguments, **headers)
+        except CallFailed as error:
             with self.lock:
-                self.unanswered.append(f"{_now()} {method} {service} {path}: {error!r}")
+                self.unanswered.append(f"{_now()} {error}")
             time.sleep(0.2)
             return None
         with self.lock:
             self.statuses[answer.status] += 1
             if not is_proper(answer):
-                self.improper.append(f"{_now()} {method} {service} {path}: {answer} {answer.headers}")
-        time.sleep(float(_headers(answer).get("retry-after", 0)))
+                self.improper.append(f"{_now()} {answer} {answer.headers}")
+        time.sleep(float(answer.headers["Retry-After"] or 0))
         return answer
 
     def served(self) -> int:
@@ -44,18 +45,13 @@ class StrictMarket(Market):
 
 
 def is_proper(answer: Answer) -> bool:
-    headers = _headers(answer)
     if 200 <= answer.status < 300:
         return True
-    if headers.get("content-type") != "application/problem+json":
+    if answer.headers["Content-Type"] != "application/problem+json":
         return False
     if answer.status in (404, 409):
         return bool(answer.body.get("reason") or answer.body.get("detail"))
-    return answer.status == 503 and "retry-after" in headers
-
-
-def _headers(answer: Answer) -> dict[str, str]:
-    return {name.lower(): value for name, value in answer.headers.items()}
+    return answer.status == 503 and "Retry-After" in answer.headers
 
 
 def _now() -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pytest_celery import CeleryTestSetup, CeleryTestWorker
 
-from tests.broker.shopkeeper import ASYNC, Shopkeeper
+from embedded.driver import ASYNC
+from tests.broker.shopkeeper import Shopkeeper
 from tests.docker.cluster import Cluster
 from tests.installation import INSTALLATION, QUEUE_NAMES
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.broker.shopkeeper import ASYNC, Shopkeeper
+from embedded.driver import ASYNC
+from tests.broker.shopkeeper import Shopkeeper
 from tests.docker.cluster import Cluster
 
 #: The service as it would be in its next release, which has one more migration; ``{}`` is what it is to do.

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.broker.http_calls import Answer
+from embedded.driver import Answer
 from tests.broker.shopkeeper import Shopkeeper
 from tests.broker.waiting import wait_until
 
@@ -30,10 +30,10 @@ def test_five_hundred_operations_from_sixteen_clients_leave_the_books_balanced(s
             return answer
 
         def cancel(number: int) -> Answer:
-            return shop.cancel(dice.choice(orders))
+            return shop.cancel_order(dice.choice(orders))
 
         def fulfil(number: int) -> Answer:
-            return shop.fulfil(dice.choice(orders))
+            return shop.fulfil_order(dice.choice(orders))
 
         def remove(number: int) -> Answer:
             return shop.remove_user(users[number % len(users)])

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from embedded.driver import Answer
 from http_api.admission import served_at_once, threads
-from tests.broker.http_calls import Answer
 from tests.broker.shopkeeper import OUTCOME_WORKERS, Shopkeeper
 
 CLIENTS = threads() + 4
@@ -24,7 +24,7 @@ def test_readers_and_health_are_answered_while_more_clients_wait_than_there_are_
         removals = [pool.submit(accepted, shop, person) for person in people]
         time.sleep(3)  # they have all come by now, or stand before the door
         slowest = {
-            path: slowest_of(lambda p=path: shop.get("users", p))
+            path: slowest_of(lambda p=path: shop.read("users", p))
             for path in ("/livez", "/readyz", f"/users/{bystander}")
         }
         answers = [removal.result() for removal in removals]
@@ -43,11 +43,11 @@ def accepted(shop: Shopkeeper, person: int) -> Answer:
     return answer
 
 
-def slowest_of(ask: Callable[[], Answer]) -> float:
+def slowest_of(ask: Callable[[], object]) -> float:
     """Seconds of the slowest of several answers."""
     seconds = []
     for _ in range(10):
         began = time.monotonic()
-        assert ask().status == 200
+        ask()
         seconds.append(time.monotonic() - began)
     return max(seconds)

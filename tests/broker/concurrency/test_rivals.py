@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tests.broker.http_calls import Answer
-from tests.broker.shopkeeper import ASYNC, Shopkeeper
+from embedded.driver import ASYNC, Answer
+from tests.broker.shopkeeper import Shopkeeper
 from tests.broker.waiting import Meanwhile, at_once
 
 
@@ -26,7 +26,7 @@ def test_of_two_removals_of_one_user_at_once_exactly_one_commits(shop: Shopkeepe
 def test_of_five_cancellations_of_one_order_at_once_exactly_one_commits(shop: Shopkeeper) -> None:
     ada, tea = shop.add_user(), shop.add_product(stock=10)
     order = shop.placed_order(ada, {tea: 3})
-    answers = at_once([lambda: shop.cancel(order)] * 5)
+    answers = at_once([lambda: shop.cancel_order(order)] * 5)
     assert Counter(shop.fate(answer) for answer in answers) == {"committed": 1, "409": 4}, answers
     assert (shop.order_status(order), shop.stock_of(tea)) == ("cancelled", 10)
 
@@ -34,7 +34,7 @@ def test_of_five_cancellations_of_one_order_at_once_exactly_one_commits(shop: Sh
 def test_a_cancellation_and_the_removal_of_its_user_put_the_goods_back_once(shop: Shopkeeper) -> None:
     ada, tea = shop.add_user(), shop.add_product(stock=10)
     order = shop.placed_order(ada, {tea: 3})
-    cancellation, removal = at_once([lambda: shop.cancel(order), lambda: shop.remove_user(ada)])
+    cancellation, removal = at_once([lambda: shop.cancel_order(order), lambda: shop.remove_user(ada)])
     assert shop.fate(removal) == "committed"
     assert shop.fate(cancellation) in ("committed", "409", "503"), cancellation
     assert (shop.user_status(ada), shop.order_status(order), shop.stock_of(tea)) == (None, "cancelled", 10)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from tests.broker.shopkeeper import ASYNC, Shopkeeper
+from embedded.driver import ASYNC
+from tests.broker.shopkeeper import Shopkeeper
 from tests.broker.waiting import wait_until
 
 #: Seconds for which a branch waits for a row here: what has to come through "at once" can't have waited for its end.

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,9 @@ from typing import Any
 import pytest
 
 from celery_config.manifest import COORDINATORS
+from embedded.driver import ASYNC, PATIENT, Answer, Driver
 from embedded.settings import ROOT, Ports
 from tests.broker.databases import Databases
-from tests.broker.http_calls import Answer, call
 from tests.broker.waiting import SOON, wait_until
 
 pytestmark = [
@@ -105,10 +104,11 @@ def environment_of(copy: Path, **more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": f"{copy / 'engine' / 'src'}{os.pathsep}{copy}", **more}
 
 
-class FourServices:
+class FourServices(Driver):
     """The copy's shop, run by its own launcher in a process of its own; it is spoken to over HTTP alone."""
 
     def __init__(self, copy: Path, state: Path) -> None:
+        super().__init__(lambda service: str(self.status["apis"][service]))
         ports = {f"{name.upper()}_PORT": "0" for name in (*Ports.names(), "payments")}
         self._copy, self._environment = copy, environment_of(copy, EMBEDDED_STATE=str(state), **ports)
         self._said = (state / "launcher.log").open("w+")
@@ -146,25 +146,18 @@ class FourServices:
 
     # ---- over HTTP
 
-    def call(self, method: str, service: str, path: str, body: object = None, **headers: str) -> Answer:
-        return call(method, self.status["apis"][service] + path, body, **headers)
+    def add_account(self, user: int, balance: int) -> Answer:
+        return self.call("POST", "payments", "/accounts", {"user_id": user, "balance": balance})
 
-    def made(self, service: str, path: str, body: object) -> dict[str, Any]:
-        answer = self.call("POST", service, path, body)
-        assert answer.status == 201, answer
-        return dict(answer.body)
-
-    def place_order(self, user: int, product: int, quantity: int) -> Answer:
-        body = {"user_id": user, "lines": [{"product_id": product, "quantity": quantity}]}
-        answer = self.call("POST", "orders", "/orders", body, Prefer="wait=30")
+    def order_and_wait(self, user: int, product: int, quantity: int) -> Answer:
+        answer = self.place_order(user, {product: quantity}, **PATIENT)
         self.wait_quiet()
         return answer
 
     def seen(self, user: int, product: int) -> tuple[int, int, int]:
         """Stock, orders of the user, balance of the user's account."""
-        stock = self.call("GET", "products", f"/products/{product}").body["stock"]
-        orders = self.call("GET", "orders", f"/orders?user_id={user}").body
-        return stock, len(orders), self.call("GET", "payments", f"/accounts/{user}").body["balance"]
+        balance = self.read("payments", f"/accounts/{user}")["balance"]
+        return self.stock_of(product), len(self.orders_of(user)), balance
 
     # ---- past the services
 
@@ -207,11 +200,9 @@ class Scene:
 
 @pytest.fixture
 def scene(shop: FourServices) -> Scene:
-    mail = f"ada-{time.time_ns()}@example.com"
-    user = shop.made("users", "/users", {"name": "Ada", "email": mail})["id"]
-    product = shop.made("products", "/products", {"name": "Tea", "price": 450, "stock": 10})["id"]
-    shop.made("payments", "/accounts", {"user_id": user, "balance": 1000})
-    return Scene(user, product)
+    user = shop.add_user()
+    shop.add_account(user, 1000).expect(201)
+    return Scene(user, shop.add_product(price=450))
 
 
 # ---- the document
@@ -256,18 +247,18 @@ def test_the_copys_style_is_the_repositorys(copy: Path) -> None:
 
 
 def test_an_order_takes_the_goods_and_charges_the_customer(shop: FourServices, scene: Scene) -> None:
-    answer = shop.place_order(scene.user, scene.product, 2)
+    answer = shop.order_and_wait(scene.user, scene.product, 2)
     assert answer.status == 201, answer
     assert shop.seen(scene.user, scene.product) == (8, 1, 100)
-    order = shop.call("GET", "orders", f"/orders/{answer.order_id}").body
+    order = shop.order(answer.order_id)
     assert (order["status"], order["total"]) == ("open", 900)
-    branches = shop.call("GET", "orders", f"/transactions/{answer.transaction}").body["branches"]
+    branches = shop.transaction("orders", answer.transaction)["branches"]
     assert [one["name"] for one in branches][-1] == "payments.charge"
 
 
 def test_an_order_that_the_account_cannot_pay_changes_nothing_anywhere(shop: FourServices, scene: Scene) -> None:
     before = shop.rows()
-    answer = shop.place_order(scene.user, scene.product, 3)
+    answer = shop.order_and_wait(scene.user, scene.product, 3)
     assert answer.status == 409, answer
     assert (answer.body["branch"], answer.body["reason"]) == ("payments.charge", "insufficient_funds"), answer
     assert shop.rows() == before
@@ -275,23 +266,21 @@ def test_an_order_that_the_account_cannot_pay_changes_nothing_anywhere(shop: Fou
 
 
 def test_who_has_no_account_orders_nothing(shop: FourServices, scene: Scene) -> None:
-    mail = f"grace-{time.time_ns()}@example.com"
-    grace = shop.made("users", "/users", {"name": "Grace", "email": mail})["id"]
+    grace = shop.add_user("Grace")
     before = shop.rows()
-    answer = shop.place_order(grace, scene.product, 1)
+    answer = shop.order_and_wait(grace, scene.product, 1)
     assert (answer.status, answer.body["branch"], answer.body["reason"]) == (409, "payments.charge", "no_account")
     assert shop.rows() == before
 
 
 def test_two_orders_at_once_are_never_paid_from_the_same_money(shop: FourServices, scene: Scene) -> None:
-    body = {"user_id": scene.user, "lines": [{"product_id": scene.product, "quantity": 2}]}
-    tickets = [shop.call("POST", "orders", "/orders", body, Prefer="respond-async") for _ in range(4)]
+    tickets = [shop.place_order(scene.user, {scene.product: 2}, **ASYNC) for _ in range(4)]
     assert {ticket.status for ticket in tickets} == {202}
     shop.wait_quiet()
     assert shop.seen(scene.user, scene.product) == (8, 1, 100)
 
 
 def test_a_second_account_is_refused(shop: FourServices, scene: Scene) -> None:
-    answer = shop.call("POST", "payments", "/accounts", {"user_id": scene.user, "balance": 5})
+    answer = shop.add_account(scene.user, 5)
     assert (answer.status, answer.body["reason"]) == (409, "account_exists")
     assert shop.seen(scene.user, scene.product)[2] == 1000

@@ -16,10 +16,10 @@ from redis import Redis
 
 from celery_config import create_celery
 from celery_config.installation import APPLICATION, VARIABLE
+from embedded.driver import ASYNC, Answer
 from embedded.shop import Shop
 from tests.broker.conftest import SPEEDY
-from tests.broker.http_calls import Answer
-from tests.broker.shopkeeper import ASYNC, Shopkeeper
+from tests.broker.shopkeeper import Shopkeeper
 from tests.broker.waiting import wait_until
 from tests.installation import INSTALLATION, QUEUE_NAMES
 

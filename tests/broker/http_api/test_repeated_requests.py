@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import uuid
 
-from tests.broker.http_calls import Answer
-from tests.broker.shopkeeper import ASYNC, Shopkeeper
+from embedded.driver import ASYNC, Answer
+from tests.broker.shopkeeper import Shopkeeper
 from tests.broker.waiting import at_once
 
 
@@ -41,8 +41,8 @@ def test_a_request_repeated_under_its_key_after_the_end_is_answered_as_before(sh
     placing, cancelling, removing = _key(), _key(), _key()
     placed = shop.place_order(ada, {tea: 3}, **placing)
     assert shop.place_order(ada, {tea: 3}, **placing).body["order"] == placed.body["order"]
-    cancelled = shop.cancel(placed.order_id, **cancelling)
-    again = shop.cancel(placed.order_id, **cancelling)
+    cancelled = shop.cancel_order(placed.order_id, **cancelling)
+    again = shop.cancel_order(placed.order_id, **cancelling)
     assert (again.status, again.body["order"]) == (cancelled.status, cancelled.body["order"])
     removed = shop.remove_user(ada, **removing)
     again = shop.remove_user(ada, **removing)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.broker.shopkeeper import ASYNC, Shopkeeper
+from embedded.driver import ASYNC
+from tests.broker.shopkeeper import Shopkeeper
 from tests.broker.waiting import wait_until
 
 
@@ -33,7 +34,7 @@ def test_a_cancellation_that_waits_in_its_branch_when_everything_is_lost_ends_wh
     ada, tea = shop.add_user(), shop.add_product(stock=10)
     order = shop.placed_order(ada, {tea: 3})
     with shop.held("products", "products", tea) as lock:
-        answer = shop.cancel(order, **ASYNC)
+        answer = shop.cancel_order(order, **ASYNC)
         shop.wait_for_waiter(lock)
         shop.lose_every_message()
     assert shop.settled(answer) == "committed"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.broker.http_calls import call
+from local_servers.json_http import call
 from tests.broker.shopkeeper import WORKERS, Shopkeeper
 from tests.broker.waiting import wait_until
 from tests.installation import INSTALLATION, QUEUE_NAMES

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import pytest
 from celery import Celery
@@ -17,8 +15,9 @@ from tornado.web import url
 from atomic_commit.workers.queues import declared_queues
 from celery_config import create_celery
 from celery_config.manifest import SERVICES
-from tests.broker.http_calls import Answer, call
-from tests.broker.shopkeeper import ASYNC, Shopkeeper
+from embedded.driver import ASYNC, Answer
+from local_servers.json_http import call
+from tests.broker.shopkeeper import Shopkeeper
 from tests.broker.waiting import wait_until
 from tests.installation import INSTALLATION, QUEUE_NAMES
 
@@ -169,11 +168,7 @@ def actions() -> list[str]:
 def test_flower_does_nothing_but_show(address: str, shop: Shopkeeper, celery: Celery) -> None:
     (worker, *_) = told(celery, "ping", {})
     target = worker if "/worker/" in address else COMMIT
-    request = Request(shop.shop.flower_url + address.replace("(.+)", target), data=b"{}", method="POST")
-    with pytest.raises(HTTPError) as refused:
-        urlopen(request, timeout=20)
-    with refused.value:
-        assert refused.value.code == 403
+    assert call("POST", shop.shop.flower_url + address.replace("(.+)", target), {}).status == 403
 
 
 def test_flowers_page_offers_nothing_to_press(shop: Shopkeeper, celery: Celery) -> None:
@@ -187,8 +182,7 @@ def test_flowers_page_offers_nothing_to_press(shop: Shopkeeper, celery: Celery) 
     seen = lambda: call("GET", f"{shop.shop.flower_url}/api/task/info/{task}").status == 200  # noqa: E731
     wait_until(seen, "Flower knows the task", within=20)
     for page in (f"worker/{worker}", f"task/{task}", "tasks", "workers"):
-        with urlopen(f"{shop.shop.flower_url}/{page}") as answer:
-            text = answer.read().decode()
+        text = call("GET", f"{shop.shop.flower_url}/{page}").expect(200).content.decode()
         words = ("Shut Down", "Revoke", "Terminate", "Rate Limit", "Pool Restart", "Cancel Consumer", "Grow")
         assert not [word for word in words if f">{word}<" in text or f'value="{word}"' in text], page
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from tests.broker.http_calls import call
-from tests.broker.shopkeeper import ASYNC, Shopkeeper
+from embedded.driver import ASYNC
+from tests.broker.shopkeeper import Shopkeeper
 
 
 def test_until_it_is_decided_every_reader_sees_the_shop_as_it_was(shop: Shopkeeper) -> None:
     ada, tea = shop.add_user(), shop.add_product(stock=10)
     first, second = shop.placed_order(ada, {tea: 3}), shop.placed_order(ada, {tea: 1})
     sent = shop.placed_order(ada, {tea: 1})
-    shop.fulfil(sent)
+    shop.fulfil_order(sent)
     with shop.down("users-outcome-worker"):
         removal = shop.remove_user(ada, **ASYNC)
         prepared = shop.wait_prepared(removal, 2)
@@ -19,7 +19,7 @@ def test_until_it_is_decided_every_reader_sees_the_shop_as_it_was(shop: Shopkeep
         assert [shop.order_status(order) for order in (first, second, sent)] == ["open", "open", "fulfilled"]
         assert shop.orders_of(ada, "open") == [first, second]
         assert shop.stock_of(tea) == 5
-        told = shop.get("users", removal.headers["Location"]).body
+        told = shop.read("users", removal.headers["Location"])
         assert (told["state"], told["decision"]) == ("preparing", None)
         assert [(b["status"], b["vote"]) for b in told["branches"]] == [("SUCCESS", None)] * 2
     assert shop.settled(removal) == "committed"
@@ -38,7 +38,7 @@ def test_until_it_is_decided_other_users_order_and_cancel_as_ever(shop: Shopkeep
         shop.wait_prepared(removal, 2)
         placed = [shop.place_order(bob, {cups: 1}) for _ in range(3)]
         assert [answer.status for answer in placed] == [201] * 3, placed
-        cancelled = [shop.cancel(order) for order in (early, placed[0].order_id)]
+        cancelled = [shop.cancel_order(order) for order in (early, placed[0].order_id)]
         assert [answer.status for answer in cancelled] == [200] * 2, cancelled
         assert shop.row(removal)["state"] == "preparing"
         assert len(shop.prepared(removal)) == 2
@@ -65,8 +65,7 @@ def test_a_clerk_who_meets_a_row_that_is_in_doubt_is_told_to_come_back(shop: Sho
     with shop.down("users-outcome-worker"):
         removal = shop.remove_user(ada, **ASYNC)
         shop.wait_prepared(removal, 2)
-        stock = call("POST", f"{shop.shop.url('products')}/products/{tea}/stock", {"delta": 1})
-        for answer in (stock, shop.fulfil(order)):
+        for answer in (shop.change_stock(tea, 1), shop.fulfil_order(order)):
             assert (answer.status, answer.body["type"]) == (503, "/problems/conflict-busy")
             assert answer.headers["Retry-After"]
             assert answer.seconds < 5, answer

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from atomic_commit.names import Gid
-from tests.broker.http_calls import Answer
+from embedded.driver import Answer
 from tests.broker.shopkeeper import Shopkeeper
 from tests.broker.waiting import wait_until
 from tests.installation import INSTALLATION
@@ -18,7 +18,7 @@ def place(shop: Shopkeeper) -> Answer:
 
 
 def cancel(shop: Shopkeeper) -> Answer:
-    return shop.cancel(shop.placed_order(shop.add_user(), {shop.add_product(): 3}))
+    return shop.cancel_order(shop.placed_order(shop.add_user(), {shop.add_product(): 3}))
 
 
 def remove(shop: Shopkeeper) -> Answer:
@@ -32,7 +32,7 @@ def test_a_placed_order_stands_and_its_goods_have_left_the_stock(shop: Shopkeepe
     answer = shop.place_order(ada, {tea: 3, cups: 1})
     assert answer.status == 201, answer
     assert answer.headers["Location"] == f"/orders/{answer.order_id}"
-    order = shop.get("orders", answer.headers["Location"]).body
+    order = shop.read("orders", answer.headers["Location"])
     assert order == answer.body["order"]
     assert (order["status"], order["user_id"], order["total"]) == ("open", ada, 3 * 500 + 900)
     assert (shop.stock_of(tea), shop.stock_of(cups)) == (7, 9)
@@ -41,7 +41,7 @@ def test_a_placed_order_stands_and_its_goods_have_left_the_stock(shop: Shopkeepe
 def test_a_cancelled_order_has_put_its_goods_back(shop: Shopkeeper) -> None:
     ada, tea = shop.add_user(), shop.add_product(stock=10)
     order = shop.placed_order(ada, {tea: 4})
-    answer = shop.cancel(order)
+    answer = shop.cancel_order(order)
     assert answer.status == 200, answer
     assert answer.body["order"]["status"] == "cancelled"
     assert shop.order_status(order) == "cancelled"
@@ -51,7 +51,7 @@ def test_a_cancelled_order_has_put_its_goods_back(shop: Shopkeeper) -> None:
 def test_a_removed_user_takes_open_orders_along_and_leaves_fulfilled_ones(shop: Shopkeeper) -> None:
     ada, tea, cups = shop.add_user(), shop.add_product("Tea"), shop.add_product("Cups")
     first, second, sent = (shop.placed_order(ada, wish) for wish in ({tea: 2}, {tea: 1, cups: 5}, {cups: 1}))
-    assert shop.fulfil(sent).status == 200
+    assert shop.fulfil_order(sent).status == 200
     answer = shop.remove_user(ada)
     assert answer.status == 200, answer
     assert shop.user_status(ada) is None
@@ -90,11 +90,11 @@ def test_a_client_that_does_not_wait_is_told_where_to_look(
     order = shop.placed_order(ada, {tea: 1})
     answer = {
         place: lambda: shop.place_order(ada, {tea: 1}, Prefer="respond-async"),
-        cancel: lambda: shop.cancel(order, Prefer="respond-async"),
+        cancel: lambda: shop.cancel_order(order, Prefer="respond-async"),
         remove: lambda: shop.remove_user(ada, Prefer="respond-async"),
     }[operation]()
     assert answer.status == 202, answer
     assert answer.headers["Location"] == f"/transactions/{answer.transaction}"
     assert shop.settled(answer) == "committed"
-    told = shop.get(shop.row(answer)["service"], answer.headers["Location"]).body
+    told = shop.read(shop.row(answer)["service"], answer.headers["Location"])
     assert (told["state"], told["settled"]) == ("committed", True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.broker.shopkeeper import ASYNC, Shopkeeper
+from embedded.driver import ASYNC
+from tests.broker.shopkeeper import Shopkeeper
 from tests.broker.waiting import wait_until
 
 
@@ -10,7 +11,7 @@ def test_a_removal_that_meets_an_order_being_cancelled_commits_in_a_later_attemp
     ada, tea = shop.add_user(), shop.add_product(stock=10)
     order = shop.placed_order(ada, {tea: 4})
     with shop.held("products", "products", tea) as lock:
-        cancellation = shop.cancel(order, **ASYNC)
+        cancellation = shop.cancel_order(order, **ASYNC)
         shop.wait_for_waiter(lock)
         removal = shop.remove_user(ada, **ASYNC)
         wait_until(lambda: shop.row(removal)["attempt"] > 1, "the removal's first attempt is given up")
@@ -25,7 +26,7 @@ def test_no_identifier_of_an_attempt_is_used_again(shop: Shopkeeper) -> None:
     ada, tea = shop.add_user(), shop.add_product()
     order = shop.placed_order(ada, {tea: 1})
     with shop.held("products", "products", tea):
-        cancellation = shop.cancel(order, **ASYNC)
+        cancellation = shop.cancel_order(order, **ASYNC)
         removal = shop.remove_user(ada, **ASYNC)
         wait_until(lambda: shop.row(removal)["attempt"] > 2, "the removal is at its third attempt")
     assert shop.settled(removal) == "committed"

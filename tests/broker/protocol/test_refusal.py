@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.broker.http_calls import Answer
-from tests.broker.shopkeeper import ASYNC, Shopkeeper
+from embedded.driver import ASYNC, Answer
+from tests.broker.shopkeeper import Shopkeeper
 
 
 def assert_refused(answer: Answer, branch: str, reason: str) -> None:
@@ -69,7 +69,7 @@ def test_a_cancellation_whose_goods_do_not_fit_is_refused_by_products_and_the_or
     order = shop.placed_order(ada, {tea: 3})
     shop.deliver(tea, 3)
     before = shop.everything()
-    answer = shop.cancel(order)
+    answer = shop.cancel_order(order)
     assert_refused(answer, "products.restock", "no_room")
     assert_aborted_as_a_whole(shop, answer)
     assert shop.everything() == before
@@ -104,20 +104,20 @@ def test_an_order_that_is_being_cancelled_can_not_be_cancelled_again(shop: Shopk
     ada, tea = shop.add_user(), shop.add_product()
     order = shop.placed_order(ada, {tea: 1})
     with shop.down("orders-outcome-worker"):
-        first = shop.cancel(order, **ASYNC)
+        first = shop.cancel_order(order, **ASYNC)
         shop.wait_prepared(first, 1)
         before = shop.everything()
-        second = shop.cancel(order)
+        second = shop.cancel_order(order)
         assert_refused(second, "orders.cancel_order", "order_is_being_cancelled")
         assert second.transaction == first.transaction
         assert shop.everything() == before
     assert shop.settled(first) == "committed"
-    assert_refused(shop.cancel(order), "orders.cancel_order", "order_is_cancelled")
+    assert_refused(shop.cancel_order(order), "orders.cancel_order", "order_is_cancelled")
 
 
 def test_what_does_not_exist_is_not_found_and_begins_nothing(shop: Shopkeeper) -> None:
     before = shop.everything()
-    nobody, nothing = shop.remove_user(2_000_000_000), shop.cancel(2_000_000_000)
+    nobody, nothing = shop.remove_user(2_000_000_000), shop.cancel_order(2_000_000_000)
     assert (nobody.status, nobody.body["reason"]) == (404, "unknown_user")
     assert (nothing.status, nothing.body["reason"]) == (404, "unknown_order")
     assert shop.everything() == before

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import signal
 
 import pytest
 
-from tests.broker.http_calls import Answer
-from tests.broker.shopkeeper import ASYNC, Shopkeeper
+from embedded.driver import ASYNC, Answer
+from local_servers.json_http import NoAnswer
+from tests.broker.shopkeeper import Shopkeeper
 from tests.broker.waiting import Meanwhile, wait_until
 
 
@@ -85,7 +85,7 @@ def test_the_users_api_killed_while_its_client_waits(scene: Scene, shop: Shopkee
         with Meanwhile(lambda: shop.remove_user(scene.ada)) as request:
             shop.wait_for_waiter(lock)
             shop.kill("users-api")
-            with pytest.raises((OSError, http.client.HTTPException)):
+            with pytest.raises(NoAnswer):
                 request.result()
         shop.wait_ready("users-api")
     removed = lambda: shop.user_status(scene.ada) is None  # noqa: E731

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.broker.http_calls import Answer
+from embedded.driver import Answer
 from tests.broker.shopkeeper import BRANCH_WORKERS, WORKERS, Shopkeeper
 
 #: A client who is patient for a second.
@@ -26,7 +26,7 @@ def test_what_is_asked_while_the_broker_is_down_is_accepted_and_done_when_it_is_
         removal, placing, cancellation = (
             shop.remove_user(ada, **A_SECOND),
             shop.place_order(bob, {tea: 1}, **A_SECOND),
-            shop.cancel(order, **A_SECOND),
+            shop.cancel_order(order, **A_SECOND),
         )
         for answer in (removal, placing, cancellation):
             assert_accepted_in_time(answer, wait=1)
@@ -75,7 +75,7 @@ def test_what_needs_a_worker_that_is_down_is_done_when_it_is_back(shop: Shopkeep
     with shop.down(worker, kill=True):
         answer = {
             "users-worker": lambda: shop.place_order(bob, {tea: 1}, **A_SECOND),
-            "products-worker": lambda: shop.cancel(order, **A_SECOND),
+            "products-worker": lambda: shop.cancel_order(order, **A_SECOND),
             "orders-worker": lambda: shop.remove_user(ada, **A_SECOND),
         }[worker]()
         assert_accepted_in_time(answer, wait=1)
@@ -85,7 +85,7 @@ def test_what_needs_a_worker_that_is_down_is_done_when_it_is_back(shop: Shopkeep
 def test_orders_of_a_user_are_placed_and_cancelled_though_flower_is_down(shop: Shopkeeper) -> None:
     ada, tea = shop.add_user(), shop.add_product()
     with shop.down("flower", kill=True):
-        assert shop.cancel(shop.placed_order(ada, {tea: 1})).status == 200
+        assert shop.cancel_order(shop.placed_order(ada, {tea: 1})).status == 200
 
 
 def test_what_is_asked_while_the_database_is_down_is_not_accepted_and_can_be_repeated_under_its_key(

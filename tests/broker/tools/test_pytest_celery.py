@@ -21,7 +21,8 @@ from pytest_celery import (
 )
 
 from celery_config import create_celery
-from tests.broker.shopkeeper import ASYNC, WORKERS, Shopkeeper
+from embedded.driver import ASYNC
+from tests.broker.shopkeeper import WORKERS, Shopkeeper
 from tests.installation import INSTALLATION
 
 
