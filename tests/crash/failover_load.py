@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from tests.broker.http_calls import Answer
+from embedded.driver import Answer
 
 from .clients import STOCK, Market, transaction_of
 
@@ -89,7 +89,7 @@ class Visitors:
     ) -> Answer:
         """The answer, if it is the wanted one. Raises AssertionError otherwise."""
         began = time.time()
-        answer = self._market.asked(method, service, path, body)
+        answer = self._market.asked(self._market.shop.call, method, service, path, body)
         said = answer.body if answer and isinstance(answer.body, dict) else {}
         self._market.history.add(
             operation,
@@ -114,7 +114,7 @@ class Visitors:
 
     def _made(self, what: str, service: str, body: object, **members: Any) -> int:
         began = time.time()
-        answer = self._market.asked("POST", service, f"/{service}", body)
+        answer = self._market.asked(self._market.shop.call, "POST", service, f"/{service}", body)
         made = answer.body["id"] if answer and answer.status == 201 else None
         status = answer.status if answer else None
         self._market.history.add(f"add_{what}", began, status=status, **{what: made}, **members)
@@ -122,7 +122,7 @@ class Visitors:
 
     def _stock_in(self, product: int, delta: int = 1) -> None:
         began, path = time.time(), f"/products/{product}/stock"
-        answer = self._market.asked("POST", "products", path, {"delta": delta})
+        answer = self._market.asked(self._market.shop.call, "POST", "products", path, {"delta": delta})
         status = answer.status if answer else None
         self._market.history.add("stock", began, status=status, product=product, delta=delta, key=None, said=None)
         _wanted(200, answer, path)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from .mutant import Mutant
 
 _ENGINE = "engine/src/atomic_commit/"
-_PAUSE = "eager/test_pause.py::"
-_POINT = "eager/test_restore_point.py::"
-_COMMANDS = "eager/test_application_commands.py::"
+_PAUSE = "eager/operating/test_pause.py::"
+_POINT = "eager/operating/test_restore_point.py::"
+_COMMANDS = "eager/operating/test_application_commands.py::"
 _WAITS = _POINT + "test_whatever_moves_a_transaction_on_waits_while_decisions_are_held_and_goes_on_afterwards"
 
 APPLICATION = (

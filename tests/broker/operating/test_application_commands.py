@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from .http_calls import Answer
-from .shopkeeper import ASYNC, Shopkeeper
+from embedded.driver import ASYNC, Answer
+from tests.broker.shopkeeper import Shopkeeper
 
 
 def command(shop: Shopkeeper, *words: str) -> subprocess.CompletedProcess[str]:
