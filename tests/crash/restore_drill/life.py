@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from celery_config.manifest import SERVICES
+from embedded.driver import Driver
 from embedded.shop import Shop
 from local_servers.binaries import find_postgres
 from local_servers.unprivileged import find_account
@@ -109,7 +110,7 @@ def live(folders: Folders, seed: str, away: str, steps: Steps) -> Lived:
     with steps.step("a shop starts"):
         shop.start()
     try:
-        market = Market(shop, history)
+        market = Market(Driver(shop.url), history)
         load_began = time.time()
         with load(market, seed):
             with steps.step("base backups under load") as say:
