@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from atomic_commit import Paused
 from atomic_commit.cli.main import main
 from atomic_commit.declare import TransactionKind
 from atomic_commit.testing.line import EagerLine
@@ -50,6 +51,26 @@ def test_the_database_says_whose_it_is(command: Command, atomic_line: EagerLine)
     assert code == 0
     assert str(atomic_line.installation) in out
     assert command("in-doubt")[1].startswith("0 in doubt in this database")
+
+
+def test_the_application_is_paused_and_resumed(command: Command, atomic_line: EagerLine) -> None:
+    atomic_line.service("bank")
+    assert command("pause", "a backup") == (
+        0,
+        "paused: market, bank accept no transaction\nsettled: nothing is undecided, owed or prepared anywhere\n",
+        "",
+    )
+    with pytest.raises(Paused, match="paused: a backup"):
+        atomic_line.services["market"].begin("wait", {})
+    assert command("transactions")[1].startswith("PAUSED for 0 s, nothing is accepted: a backup\n")
+    assert command("resume") == (0, "resumed: market, bank accept transactions\n", "")
+    assert command("transactions")[1].startswith("0 undecided")
+
+
+def test_a_restore_point_of_one_service(command: Command) -> None:
+    code, out, _ = command("restore-point", "a.point")
+    assert code == 0
+    assert out.startswith("restore point a.point is set everywhere; decisions were held for at most ")
 
 
 def test_migrating_again_is_no_harm(command: Command) -> None:

@@ -73,10 +73,10 @@ class Coordinator:
     def begin(self, kind_name: str, arguments: Values, key: IdempotencyKey | None = None) -> TransactionRecord:
         """Accept a transaction, or join the one that was accepted under the same idempotency key.
 
-        Raises Refused or Missing (the kind's begin said no), Conflict (a row was locked for too long), KeyReused, or
-        Lost. Then this call has accepted nothing and leaves nothing behind, but for two kinds of Lost: one that names a
-        transaction (the database went away during the commit, and whether it was accepted only that transaction's URL
-        can tell), and KeyTaken. Once it is accepted nothing raises.
+        Raises Refused or Missing (the kind's begin said no), Paused, Conflict (a row was locked for too long),
+        KeyReused, or Lost. Then this call has accepted nothing and leaves nothing behind, but for two kinds of Lost:
+        one that names a transaction (the database went away during the commit, and whether it was accepted only that
+        transaction's URL can tell), and KeyTaken. Once it is accepted nothing raises.
         """
         if key and (earlier := self._joined(key)):
             return earlier
