@@ -35,7 +35,6 @@ from atomic_commit.journal.records import BranchRecord, Outcome, TransactionReco
 from atomic_commit.limits import Limits
 from atomic_commit.names import Gid, service_of
 from atomic_commit.postgres.database import autocommit, translated_errors
-from atomic_commit.testing.failpoints import reach
 from atomic_commit.wire.hand_over import Found, Testified
 from atomic_commit.wire.messages import Messages, Question
 
@@ -171,7 +170,6 @@ class Asking:
     def _go_on(self, record: TransactionRecord, kind: TransactionKind, found: Sequence[Found]) -> None:
         """Nobody has done anything of it."""
         with Session(self._engine) as session, session.begin():
-            reach("ask.before_go_on", session)
             if not asking.go_on(session, record.id, self._limits.look_after):
                 return
             self._abandon(session, record, kind, found)
@@ -190,7 +188,6 @@ class Asking:
             raise Impossible(f"whether {', '.join(lost)} has left it out is forgotten: {proof}")
         values = {**record.values, **_values(record.id, proof, found)}
         with Session(self._engine) as session:
-            reach("ask.before_roll_forward", session)
             if not asking.roll_forward(session, record.id, proof.leader, proof.number, self._limits.branch_row_timeout):
                 return
             self._own_change(session, kind, record, proof, values)
