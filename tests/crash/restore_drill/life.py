@@ -31,8 +31,8 @@ from .steps import Steps
 CLIENTS = 12
 #: A restore point that is refused is asked for again so often.
 _TRIES = 5
-#: Where transactions are caught, several times over, when the second point is set, and for how many seconds: branches
-#: that have not begun, that are prepared and have not said so or not handed on, decisions not made, commits not done.
+#: Where one transaction after the other is held up for some seconds while the second point is set: branches that have
+#: not begun, that are prepared and have not said so or not handed on, decisions not made, commits not done.
 _CATCH_AT = (
     "prepare.before_branch_row",
     "prepare.after_prepare",
@@ -40,7 +40,7 @@ _CATCH_AT = (
     "decide.before_votes",
     "commit.before_commit_prepared",
 )
-_CATCHES, _CATCH_FOR = 3, 3.0
+_CATCH_FOR = 1.0
 #: Seconds for which there is load before the first point, between the two, and after the second: at least, at most.
 _BEFORE, _BETWEEN, _AFTER = (1.0, 4.0), (2.0, 4.0), (0.5, 4.0)
 _YES = ("place 201", "cancel 200", "remove 200")
@@ -122,9 +122,8 @@ def live(folders: Folders, seed: str, away: str, steps: Steps) -> Lived:
             time.sleep(dice.uniform(*_BEFORE))
             earlier = _set_point(shop, "earlier", steps)
             time.sleep(dice.uniform(*_BETWEEN))
-            with steps.step("transactions are caught half way") as say:
-                say(f"{_catch(folders.failpoints)} of them")
-            point = _set_point(shop, "point", steps)
+            with _half_way(folders.failpoints):
+                point = _set_point(shop, "point", steps)
             hung = f"{dice.choice(SERVICES)}-outcome-worker"
             with steps.step(f"{hung} hangs: what is decided from now on waits in its queue"):
                 shop.signal(hung, signal.SIGSTOP)
@@ -171,7 +170,7 @@ def _take_base_backups(shop: Shop, folders: Folders) -> float:
 def _set_point(shop: Shop, name: str, steps: Steps) -> Point:
     """Set a restore point; where it is refused, as a busy machine may have it, another one under another name. Raises
     RefusedPointError when that does not help."""
-    with steps.step(f"the {name} restore point") as say:
+    with steps.step(f"restore point {name!r}") as say:
         for tried in range(1, _TRIES):
             try:
                 point = set_restore_point(shop, f"{name}-{tried}")
@@ -183,20 +182,30 @@ def _set_point(shop: Shop, name: str, steps: Steps) -> Point:
         return set_restore_point(shop, f"{name}-{_TRIES}")
 
 
-def _catch(failpoints: Path) -> int:
-    """Wait until transactions are held at every point, each for some seconds. Returns how many."""
-    for _ in range(_CATCHES):
-        _catch_one_each(failpoints)
-    return _CATCHES * len(_CATCH_AT)
+@contextmanager
+def _half_way(failpoints: Path) -> Iterator[None]:
+    """While the block runs some transaction is held up at nearly every of the points; at its begin one is at each."""
+    over = threading.Event()
 
+    def arm() -> None:
+        while not over.wait(0.05):
+            for name in _CATCH_AT:
+                if not (failpoints / name).exists():
+                    whole = failpoints / f"{name}.new"
+                    whole.write_text(f"delay {_CATCH_FOR}")
+                    whole.rename(failpoints / name)
 
-def _catch_one_each(failpoints: Path) -> None:
+    arming = threading.Thread(target=arm, name="failpoints")
+    arming.start()
     fired = [failpoints / "fired" / name for name in _CATCH_AT]
-    for note in fired:
-        note.unlink(missing_ok=True)
-    for name in _CATCH_AT:
-        (failpoints / name).write_text(f"delay {_CATCH_FOR}")
-    wait_until(lambda: all(note.exists() for note in fired), f"something is held at each of {_CATCH_AT}", 20)
+    try:
+        wait_until(lambda: all(note.exists() for note in fired), f"something is held at each of {_CATCH_AT}", 30)
+        yield
+    finally:
+        over.set()
+        arming.join()
+        for name in _CATCH_AT:
+            (failpoints / name).unlink(missing_ok=True)
 
 
 def _ask_in_vain(shop: Shop, away: str, history: History) -> list[str]:

@@ -28,7 +28,10 @@ class Loss:
     members: frozenset[str] = field(default=frozenset(), compare=False)
 
     def __str__(self) -> str:
-        return f"{self.service} has lost the {self.lost}: {self.branch} of {self.transaction}, attempt {self.attempt}"
+        others = self.members - {self.transaction}
+        of_others = f", of {_listed(self.members)}" if others else ""
+        which = f"{self.branch} of {self.transaction}, attempt {self.attempt}{of_others}"
+        return f"{self.service} has lost the {self.lost}: {which}"
 
 
 def expected_losses(at_point: Mapping[str, State], earlier: State, older: str) -> set[Loss]:

@@ -141,7 +141,8 @@ def test_what_is_named_as_expected_is_right() -> None:
 
 def test_what_is_missing_too_much_or_for_others_is_said() -> None:
     (missing,) = differences({LOST}, set(), "verify")
-    assert missing == f"verify does not say that products has lost the branch: {TAKE} of {ADA}, attempt 1"
+    what = f"products has lost the branch: {TAKE} of {ADA}, attempt 1, of {ADA}, {BOB}"
+    assert missing == f"verify does not say that {what}"
     (too_much,) = differences(set(), {OTHER}, "verify")
     assert too_much.startswith("verify says, and it is not so, that users has lost the transaction")
     (members,) = differences({LOST}, {FOR_ADA_ALONE}, "verify")
