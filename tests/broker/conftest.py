@@ -12,8 +12,7 @@ import pytest
 
 from embedded.shop import Shop
 from local_servers.errors import LocalServersError
-
-from .shopkeeper import Shopkeeper
+from tests.broker.shopkeeper import Shopkeeper
 
 #: A silent attempt is given up after 2 s instead of 5: what a test kills is missed sooner.
 SPEEDY = {"ATOMIC_PATIENCE": "2"}

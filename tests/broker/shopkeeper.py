@@ -17,11 +17,10 @@ from redis import Redis
 from celery_config import create_celery
 from celery_config.manifest import COORDINATORS, SERVICES
 from embedded.shop import Shop
+from tests.broker.databases import Databases, RowLock
+from tests.broker.http_calls import Answer, call
+from tests.broker.waiting import SOON, wait_until
 from tests.installation import INSTALLATION, QUEUE_NAMES
-
-from .databases import Databases, RowLock
-from .http_calls import Answer, call
-from .waiting import SOON, wait_until
 
 BRANCH_WORKERS = tuple(f"{service}-worker" for service in SERVICES)
 OUTCOME_WORKERS = tuple(f"{service}-outcome-worker" for service in SERVICES)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from .mutant import Mutant
 
-_TRUE = "eager/test_true_answers.py::"
-_RELEASES = "eager/test_other_releases.py::"
-_DEFECTS = "eager/test_defects.py::"
+_TRUE = "eager/http_api/test_true_answers.py::"
+_RELEASES = "eager/deployment/test_other_releases.py::"
+_DEFECTS = "eager/recovery/test_defects.py::"
 _ONCE = _DEFECTS + "test_what_cannot_succeed_is_a_500_with_its_transaction_after_one_attempt"
 
 ANSWERS = (
@@ -152,7 +152,7 @@ ANSWERS = (
         "http_api/distributed.py",
         "    return type(conflict) is Conflict and conflict.__cause__ is None",
         "    return True",
-        "eager/test_refusals.py::test_a_begin_that_meets_a_locked_row_waits_for_lock_timeout_and_says_so",
+        "eager/protocol/test_refusals.py::test_a_begin_that_meets_a_locked_row_waits_for_lock_timeout_and_says_so",
     ),
     # ---- messages of another release
     Mutant(

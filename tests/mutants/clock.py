@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .mutant import Mutant
 
-_CLOCKS = "eager/test_clocks.py::"
+_CLOCKS = "eager/recovery/test_clocks.py::"
 
 CLOCK = (
     Mutant(

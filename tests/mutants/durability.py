@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .mutant import Mutant
 
-_CONFIRMED = "eager/test_confirmed_commits.py::"
-_READY = "eager/test_readiness.py::"
+_CONFIRMED = "eager/recovery/test_confirmed_commits.py::"
+_READY = "eager/operating/test_readiness.py::"
 
 DURABILITY = (
     Mutant(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .mutant import Mutant
 
-_RULES = "eager/test_rules_in_the_document.py::"
+_RULES = "eager/http_api/test_rules_in_the_document.py::"
 
 HTTP = (
     Mutant(
@@ -12,35 +12,35 @@ HTTP = (
         "engine/src/atomic_commit/journal/deciding.py",
         '            "frees_key": worth_another_try,\n',
         '            "frees_key": False,\n',
-        "eager/test_said_twice.py::test_a_request_that_was_given_up_may_be_sent_again_with_its_key",
+        "eager/http_api/test_said_twice.py::test_a_request_that_was_given_up_may_be_sent_again_with_its_key",
     ),
     Mutant(
         "a refusal keeps its key",
         "engine/src/atomic_commit/votes.py",
         "KEEP_THEIR_KEY = frozenset({Cause.REFUSED, Cause.DEFECT})",
         "KEEP_THEIR_KEY = frozenset({Cause.DEFECT})",
-        "eager/test_said_twice.py::test_a_refusal_is_repeated_too_even_when_the_reason_is_gone",
+        "eager/http_api/test_said_twice.py::test_a_refusal_is_repeated_too_even_when_the_reason_is_gone",
     ),
     Mutant(
         "a refreshed token is the same caller",
         "http_api/idempotency.py",
         """            return f"{claims.get('iss')} {claims['sub']}"\n""",
         "            return credentials\n",
-        "unit/test_idempotency_key.py::test_a_refreshed_token_is_the_same_caller",
+        "unit/http_api/test_idempotency_key.py::test_a_refreshed_token_is_the_same_caller",
     ),
     Mutant(
         "what gunicorn answers by itself is a problem too",
         "http_api/gunicorn_conf.py",
         "gunicorn.util.write_error = _write_problem\n",
         "",
-        "unit/test_gunicorn_problems.py::test_what_can_not_be_read_is_answered_with_a_problem",
+        "unit/http_api/test_gunicorn_problems.py::test_what_can_not_be_read_is_answered_with_a_problem",
     ),
     Mutant(
         "a request that has no path for the log is answered all the same",
         "http_api/gunicorn_conf.py",
         'environ.get("PATH_INFO")',
         'environ["PATH_INFO"]',
-        "unit/test_gunicorn_problems.py::test_what_can_not_be_read_is_answered_with_a_problem[two-lengths]",
+        "unit/http_api/test_gunicorn_problems.py::test_what_can_not_be_read_is_answered_with_a_problem[two-lengths]",
     ),
     Mutant(
         "a request does not take forever to come in",
@@ -48,14 +48,14 @@ HTTP = (
         "gunicorn.http.parser.Parser.__next__ = _next_request_in_time\n"
         "gunicorn.http.unreader.SocketUnreader.chunk = _read_in_time\n",
         "",
-        "unit/test_gunicorn_problems.py::test_what_can_not_be_read_is_answered_with_a_problem[half-a-header]",
+        "unit/http_api/test_gunicorn_problems.py::test_what_can_not_be_read_is_answered_with_a_problem[half-a-header]",
     ),
     Mutant(
         "a byte now and then does not buy more time",
         "http_api/gunicorn_conf.py",
         "left = max(unreader.until - time.monotonic(), 0.001)",
         "left = REQUEST_WITHIN",
-        "unit/test_gunicorn_problems.py::test_who_sends_a_byte_now_and_then_does_not_get_more_time",
+        "unit/http_api/test_gunicorn_problems.py::test_who_sends_a_byte_now_and_then_does_not_get_more_time",
     ),
     Mutant(
         "the document tells what a text may look like",

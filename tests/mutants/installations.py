@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .mutant import Mutant
 
-_INSTALLATIONS = "eager/test_installations.py::"
+_INSTALLATIONS = "eager/deployment/test_installations.py::"
 
 INSTALLATIONS = (
     Mutant(
@@ -96,14 +96,14 @@ INSTALLATIONS = (
         "engine/src/atomic_commit/names.py",
         '        return f"{self}.{service}"\n',
         "        return service\n",
-        "broker/test_two_installations.py::test_two_installations_on_one_broker_do_not_meet[redis]",
+        "broker/deployment/test_two_installations.py::test_two_installations_on_one_broker_do_not_meet[redis]",
     ),
     Mutant(
         "remote control carries the installation",
         "engine/src/atomic_commit/workers/settings.py",
         '"control_exchange": f"{installation}.control",',
         '"control_exchange": "celery",',
-        "broker/test_two_installations.py::test_two_installations_on_one_broker_do_not_meet[redis]",
+        "broker/deployment/test_two_installations.py::test_two_installations_on_one_broker_do_not_meet[redis]",
     ),
     Mutant(
         "a repeated outcome is a task of its own",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .mutant import Mutant
 
-_AWAY = "eager/test_participant_away.py::"
+_AWAY = "eager/recovery/test_participant_away.py::"
 
 PILE = (
     Mutant(
@@ -54,13 +54,13 @@ PILE = (
         "engine/src/atomic_commit/workers/settings.py",
         '            "result_expires": limits.deadline + KEPT_AFTER_DEADLINE,\n',
         '            "result_expires": 24 * 3600,\n',
-        "broker/test_bounds.py::test_every_result_is_gone_soon_after_the_deadline_of_its_transaction[redis]",
+        "broker/operating/test_bounds.py::test_every_result_is_gone_soon_after_the_deadline_of_its_transaction[redis]",
     ),
     Mutant(
         "what the processes say does not fill the disk",
         "local_servers/output.py",
         "            if self._file.tell() > self._largest:\n",
         "            if False:\n",
-        "unit/test_local_servers_output.py::test_the_files_of_a_process_that_never_stops_talking_stay_small",
+        "unit/local_servers/test_local_servers_output.py::test_the_files_of_a_process_that_never_stops_talking_stay_small",
     ),
 )

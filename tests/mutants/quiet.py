@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .mutant import Mutant
 
-_NOTICES = "eager/test_notices.py::"
+_NOTICES = "eager/messages/test_notices.py::"
 
 QUIET = (
     Mutant(
@@ -26,20 +26,20 @@ QUIET = (
         "http_api/distributed.py",
         "        if not admitted:\n            return record, {}\n",
         "",
-        "broker/test_many_wait.py::test_readers_and_health_are_answered_while_more_clients_wait_than_there_are_threads[redis]",
+        "broker/concurrency/test_many_wait.py::test_readers_and_health_are_answered_while_more_clients_wait_than_there_are_threads[redis]",
     ),
     Mutant(
         "some threads are kept for whoever asks whether the process is well",
         "http_api/admission.py",
         "        if not admission.enter():\n",
         "        if False:\n",
-        "unit/test_admission.py::test_who_finds_all_places_taken_is_told_to_come_again",
+        "unit/concurrency/test_admission.py::test_who_finds_all_places_taken_is_told_to_come_again",
     ),
     Mutant(
         "a request that is answered gives its thread back",
         "http_api/admission.py",
         '        if flask.g.pop("admitted", False):\n',
         "        if False:\n",
-        "unit/test_admission.py::test_whatever_becomes_of_a_request_its_thread_is_free_again",
+        "unit/concurrency/test_admission.py::test_whatever_becomes_of_a_request_its_thread_is_free_again",
     ),
 )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from .mutant import Mutant
 
-_CONTROL = "broker/test_remote_control.py::"
+_CONTROL = "broker/operating/test_remote_control.py::"
 _COMMAND = _CONTROL + "test_a_command_keeps_nothing_from_settling"
-_MALFORMED = "broker/test_malformed.py::"
-_FORM = "unit/test_message_form.py::"
+_MALFORMED = "broker/messages/test_malformed.py::"
+_FORM = "unit/messages/test_message_form.py::"
 
 REMOTE = (
     Mutant(
@@ -43,14 +43,14 @@ REMOTE = (
         "embedded/services.py",
         '"--persistent=True"',
         '"--persistent=False"',
-        "broker/test_flower.py::test_flowers_history_outlasts_its_restarts[redis]",
+        "broker/operating/test_flower.py::test_flowers_history_outlasts_its_restarts[redis]",
     ),
     Mutant(
         "Flower waits for workers that are still starting",
         "celery_config/monitor.py",
         "                return\n        except Exception as error:  # a broker",
         "                pass\n        except Exception as error:  # a broker",
-        "broker/test_flower.py::test_flower_says_nothing_alarming_when_it_starts_before_the_workers[redis]",
+        "broker/operating/test_flower.py::test_flower_says_nothing_alarming_when_it_starts_before_the_workers[redis]",
     ),
     Mutant(
         "unreadable messages: a task's message is looked at before Celery takes it apart",

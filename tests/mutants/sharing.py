@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from .mutant import Mutant
 
-_SHARED = "eager/test_shared_attempts.py::"
-_LINE = "eager/test_standing_in_line.py::"
-_BEGIN = "eager/test_begin_batch.py::"
-_TOGETHER = "eager/test_batches.py::"
-_BRANCHES = "eager/test_shared_branches.py::"
-_LOCKS = "eager/test_lock_order.py::"
+_SHARED = "eager/concurrency/test_shared_attempts.py::"
+_LINE = "eager/concurrency/test_standing_in_line.py::"
+_BEGIN = "eager/concurrency/test_begin_batch.py::"
+_TOGETHER = "eager/concurrency/test_batches.py::"
+_BRANCHES = "eager/concurrency/test_shared_branches.py::"
+_LOCKS = "eager/protocol/test_lock_order.py::"
 _FAILS_FOR_ALL = _BRANCHES + "test_a_change_that_fails_for_all_together_is_not_counted_against_each"
 _FAILS = _SHARED + "test_one_whose_own_change_fails_is_found_by_letting_each_go_alone"
 
@@ -320,55 +320,55 @@ SHARING = (
         "engine/src/atomic_commit/coordinator/coalesce.py",
         "            if self._begun == begun:\n",
         "            if self._begun == 0:\n",
-        "unit/test_coalescer.py::test_whoever_asks_afterwards_is_not_spared",
+        "unit/concurrency/test_coalescer.py::test_whoever_asks_afterwards_is_not_spared",
     ),
     Mutant(
         "who shares a user's row waits behind who has to write it",
         "users_service/branches.py",
         "    turnstile.pass_through(session, wanted)\n",
         "",
-        "eager/test_turnstile.py::test_an_order_that_comes_later_waits_behind_a_removal_that_waits",
+        "eager/concurrency/test_turnstile.py::test_an_order_that_comes_later_waits_behind_a_removal_that_waits",
     ),
     Mutant(
         "a removal keeps the turnstile shut",
         "users_service/remove_user.py",
         "    turnstile.shut(session, [user_id])\n",
         "",
-        "eager/test_turnstile.py::test_who_writes_waits_for_those_who_are_passing",
+        "eager/concurrency/test_turnstile.py::test_who_writes_waits_for_those_who_are_passing",
     ),
     Mutant(
         "removals that begin together keep the turnstile shut",
         "users_service/remove_user_batch.py",
         "    turnstile.shut(session, users)\n",
         "",
-        "eager/test_turnstile.py::test_removals_that_begin_batch_wait_for_those_who_are_passing_too",
+        "eager/concurrency/test_turnstile.py::test_removals_that_begin_batch_wait_for_those_who_are_passing_too",
     ),
     Mutant(
         "a number that no user can have is no error at the turnstile",
         "users_service/turnstile.py",
         " if id <= _GREATEST)",
         ")",
-        "eager/test_bad_input.py::test_an_id_beyond_what_the_database_counts_to_is_just_not_there",
+        "eager/http_api/test_bad_input.py::test_an_id_beyond_what_the_database_counts_to_is_just_not_there",
     ),
     Mutant(
         "a change of a user keeps the turnstile shut",
         "users_service/routes.py",
         "    turnstile.shut(db.session(), [user_id])\n",
         "",
-        "eager/test_turnstile.py::test_who_writes_waits_for_those_who_are_passing",
+        "eager/concurrency/test_turnstile.py::test_who_writes_waits_for_those_who_are_passing",
     ),
     Mutant(
         "nothing is kept of the turnstile in what is prepared",
         "users_service/turnstile.py",
         "pg_advisory_unlock_shared({_CLASS}, id) FROM",
         "id FROM",
-        "eager/test_turnstile.py::test_an_order_waits_for_nobody_where_nobody_has_to_write",
+        "eager/concurrency/test_turnstile.py::test_an_order_waits_for_nobody_where_nobody_has_to_write",
     ),
     Mutant(
         "who has passed the turnstile does not wait before it again",
         "users_service/turnstile.py",
         "        passed |= new\n",
         "",
-        "eager/test_turnstile.py::test_orders_that_share_an_attempt_pass_once",
+        "eager/concurrency/test_turnstile.py::test_orders_that_share_an_attempt_pass_once",
     ),
 )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from .mutant import Mutant
 
-_SHARED = "eager/test_shared_attempts.py::"
-_LINE = "eager/test_standing_in_line.py::"
-_BRANCHES = "eager/test_shared_branches.py::"
+_SHARED = "eager/concurrency/test_shared_attempts.py::"
+_LINE = "eager/concurrency/test_standing_in_line.py::"
+_BRANCHES = "eager/concurrency/test_shared_branches.py::"
 _LEFT_OUT = _BRANCHES + "test_who_is_left_out_keeps_no_row_locked"
 
 SPOILERS = (

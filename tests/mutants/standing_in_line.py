@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .mutant import Mutant
 
-_SHARED = "eager/test_shared_attempts.py::"
-_LINE = "eager/test_standing_in_line.py::"
+_SHARED = "eager/concurrency/test_shared_attempts.py::"
+_LINE = "eager/concurrency/test_standing_in_line.py::"
 
 STANDING_IN_LINE = (
     Mutant(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from .mutant import Mutant
 
-_MESSAGES = "eager/test_messages_and_votes.py::"
-_FENCE = "eager/test_fence_and_duplicates.py::"
-_DECISION = "eager/test_one_decision.py::"
-_CARELESS = "eager/test_careless_branches.py::"
-_AGES = "eager/test_answers_and_ages.py::"
-_STEPS = "eager/test_protocol_steps.py::"
-_RESOLVING = "eager/test_resolving_prepared.py::"
-_RECOVERY = "eager/test_recovery.py::"
+_MESSAGES = "eager/messages/test_messages_and_votes.py::"
+_FENCE = "eager/protocol/test_fence_and_duplicates.py::"
+_DECISION = "eager/protocol/test_one_decision.py::"
+_CARELESS = "eager/protocol/test_careless_branches.py::"
+_AGES = "eager/protocol/test_answers_and_ages.py::"
+_STEPS = "eager/protocol/test_protocol_steps.py::"
+_RESOLVING = "eager/protocol/test_resolving_prepared.py::"
+_RECOVERY = "eager/recovery/test_recovery.py::"
 
 STEPS = (
     Mutant(
@@ -164,7 +164,7 @@ STEPS = (
         "engine/src/atomic_commit/coordinator/coordinator.py",
         "            return self.attempts.send_again(attempt)\n",
         "            return True\n",
-        "eager/test_shared_attempts.py::test_who_is_in_an_attempt_of_which_nothing_was_sent_goes_with_the_same_ones_later",
+        "eager/concurrency/test_shared_attempts.py::test_who_is_in_an_attempt_of_which_nothing_was_sent_goes_with_the_same_ones_later",
     ),
     Mutant(
         "silence while nobody listened is not held against the branches",
@@ -178,7 +178,7 @@ STEPS = (
         "engine/src/atomic_commit/journal/accepting.py",
         '            "idempotency_key": key.key if key else None,',
         '            "idempotency_key": None,',
-        "eager/test_said_twice.py::test_a_repeated_request_is_done_once_and_answered_alike",
+        "eager/http_api/test_said_twice.py::test_a_repeated_request_is_done_once_and_answered_alike",
     ),
     Mutant(
         "a branch that rolls back by itself is refused",
@@ -241,20 +241,20 @@ STEPS = (
         "engine/src/atomic_commit/limits.py",
         "        if self.keep_branch_rows < 2 * (self.keep_transactions + self.deadline):",
         "        if False:",
-        "unit/test_limits.py::test_branch_rows_that_could_go_before_the_last_message_are_refused",
+        "unit/operating/test_limits.py::test_branch_rows_that_could_go_before_the_last_message_are_refused",
     ),
     Mutant(
         "a message carries its end",
         "engine/src/atomic_commit/wire/messages.py",
         "            queue=self._installation.branch_queue(participant),\n            expires=self._end(read_at),\n",
         "            queue=self._installation.branch_queue(participant),\n",
-        "eager/test_retention.py::test_a_tombstone_outlives_every_message_that_could_bring_a_late_prepare",
+        "eager/operating/test_retention.py::test_a_tombstone_outlives_every_message_that_could_bring_a_late_prepare",
     ),
     Mutant(
         "what is not settled is never removed",
         "engine/src/atomic_commit/journal/retention.py",
         '" AND settled_at < now() - make_interval(secs => :age)"',
         '""',
-        "eager/test_retention.py::test_what_is_not_settled_is_kept_with_its_branches_however_old_it_is",
+        "eager/operating/test_retention.py::test_what_is_not_settled_is_kept_with_its_branches_however_old_it_is",
     ),
 )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from .mutant import Mutant
 
-_MESSAGES = "eager/test_messages_and_votes.py::"
-_WIRE = "eager/test_broken_connections.py::"
-_RESOLVING = "eager/test_resolving_prepared.py::"
-_ROW_ORDER = "eager/test_lock_order.py::test_a_branch_locks_its_rows_in_primary_key_order_however_they_lie"
-_RECOVERY = "eager/test_recovery.py::"
-_BROKEN = "eager/test_broken_connections.py::"
-_REFUSALS = "eager/test_refusals.py::"
-_VOTES = "unit/test_votes.py"
+_MESSAGES = "eager/messages/test_messages_and_votes.py::"
+_WIRE = "eager/recovery/test_broken_connections.py::"
+_RESOLVING = "eager/protocol/test_resolving_prepared.py::"
+_ROW_ORDER = "eager/protocol/test_lock_order.py::test_a_branch_locks_its_rows_in_primary_key_order_however_they_lie"
+_RECOVERY = "eager/recovery/test_recovery.py::"
+_BROKEN = "eager/recovery/test_broken_connections.py::"
+_REFUSALS = "eager/protocol/test_refusals.py::"
+_VOTES = "unit/protocol/test_votes.py"
 
 TROUBLE = (
     # ---- clients
@@ -20,28 +20,28 @@ TROUBLE = (
         "engine/src/atomic_commit/coordinator/wait.py",
         "if record.over or waiter.has_waited():",
         "if record.over:",
-        "eager/test_answers_and_ages.py::test_a_client_of_a_committed_transaction_waits_a_moment_for_its_participants_and_no_longer",
+        "eager/protocol/test_answers_and_ages.py::test_a_client_of_a_committed_transaction_waits_a_moment_for_its_participants_and_no_longer",
     ),
     Mutant(
         "a client is held until it can read its own writes",
         "engine/src/atomic_commit/coordinator/wait.py",
         "if record.over or waiter.has_waited():",
         "if True:",
-        "eager/test_answers_and_ages.py::test_a_client_of_a_committed_transaction_waits_a_moment_for_its_participants_and_no_longer",
+        "eager/protocol/test_answers_and_ages.py::test_a_client_of_a_committed_transaction_waits_a_moment_for_its_participants_and_no_longer",
     ),
     Mutant(
         "a client is told when it is over: settled",
         "engine/src/atomic_commit/journal/settling.py",
         "    .returning(table.c.state, table.c.kind, NOTICE)",
         "    .returning(table.c.state, table.c.kind)",
-        "eager/test_notices.py::test_a_client_is_told_when_the_last_participant_has_answered",
+        "eager/messages/test_notices.py::test_a_client_is_told_when_the_last_participant_has_answered",
     ),
     Mutant(
         "a client is told when it is over: aborted",
         "engine/src/atomic_commit/coordinator/members.py",
         "                    journal.tell_who_waits(session)\n",
         "                    pass\n",
-        "eager/test_notices.py::test_a_client_is_told_when_it_is_aborted",
+        "eager/messages/test_notices.py::test_a_client_is_told_when_it_is_aborted",
     ),
     Mutant(
         "after a statement by itself a connection begins transactions again",
@@ -70,7 +70,7 @@ TROUBLE = (
         "engine/src/atomic_commit/names.py",
         '        return f"{self}.{service}.outcome"',
         '        return f"{self}.{service}"',
-        "broker/test_starvation.py::test_branches_that_wait_for_a_lock_in_every_slot_do_not_keep_out_the_outcome_that_frees_it[redis]",
+        "broker/concurrency/test_starvation.py::test_branches_that_wait_for_a_lock_in_every_slot_do_not_keep_out_the_outcome_that_frees_it[redis]",
     ),
     Mutant(
         "lock order of rows: products",
@@ -91,7 +91,7 @@ TROUBLE = (
         "orders_service/place_order.py",
         "branches=(USERS_HOLD_ACTIVE_USER, PRODUCTS_TAKE_STOCK",
         "branches=(PRODUCTS_TAKE_STOCK, USERS_HOLD_ACTIVE_USER",
-        "unit/test_branch_names.py::test_branches_come_in_the_one_global_lock_order",
+        "unit/protocol/test_branch_names.py::test_branches_come_in_the_one_global_lock_order",
     ),
     Mutant(
         "a lock that is not to be had is a conflict, tried again",
@@ -177,7 +177,7 @@ TROUBLE = (
         "engine/src/atomic_commit/workers/queues.py",
         'type="direct"',
         'type="topic"',
-        "broker/test_lost_messages.py::test_requests_in_a_row_with_everything_lost_between_them_are_all_done[redis]",
+        "broker/messages/test_lost_messages.py::test_requests_in_a_row_with_everything_lost_between_them_are_all_done[redis]",
     ),
     Mutant(
         "an undecided transaction is looked at again",
@@ -198,21 +198,21 @@ TROUBLE = (
         "engine/src/atomic_commit/coordinator/coordinator.py",
         "if unwatched or self.attempts.clock_was_moved_back(attempt):",
         "if unwatched:",
-        "eager/test_clock_moved_back.py::test_an_attempt_is_granted_its_patience_from_now_on_and_not_an_hour_more",
+        "eager/recovery/test_clock_moved_back.py::test_an_attempt_is_granted_its_patience_from_now_on_and_not_an_hour_more",
     ),
     Mutant(
         "a pause that a clock moved back has lengthened is over",
         "engine/src/atomic_commit/coordinator/coordinator.py",
         "                journal.bring_forward(session, kinds, self._farthest)\n",
         "                pass\n",
-        "eager/test_clock_moved_back.py::test_who_waits_for_another_attempt_goes_when_its_pause_seems_to_end_in_an_hour",
+        "eager/recovery/test_clock_moved_back.py::test_who_waits_for_another_attempt_goes_when_its_pause_seems_to_end_in_an_hour",
     ),
     Mutant(
         "a pause that a right clock has measured is kept",
         "engine/src/atomic_commit/journal/recovering.py",
         "table.c.waits_until > far)",
         "table.c.waits_until > NOW)",
-        "eager/test_clock_moved_back.py::test_a_pause_that_a_right_clock_has_measured_is_left_as_it_is",
+        "eager/recovery/test_clock_moved_back.py::test_a_pause_that_a_right_clock_has_measured_is_left_as_it_is",
     ),
     Mutant(
         "a sweeper's start: everything is due",
@@ -269,13 +269,13 @@ TROUBLE = (
         "engine/src/atomic_commit/workers/settings.py",
         '        "socket_timeout": 2.0,\n',
         "",
-        "broker/test_outages.py::test_what_is_asked_while_the_broker_hangs_is_accepted_in_bounded_time[redis]",
+        "broker/recovery/test_outages.py::test_what_is_asked_while_the_broker_hangs_is_accepted_in_bounded_time[redis]",
     ),
     Mutant(
         "a kind that does not follow the lock order does not start",
         "engine/src/atomic_commit/engine.py",
         "            check_lock_order(kinds, lock_order)\n",
         "            pass\n",
-        "unit/test_branch_names.py::test_a_kind_that_does_not_follow_the_lock_order_does_not_start",
+        "unit/protocol/test_branch_names.py::test_a_kind_that_does_not_follow_the_lock_order_does_not_start",
     ),
 )

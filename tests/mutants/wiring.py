@@ -40,13 +40,13 @@ WIRING = (
         "engine/src/atomic_commit/workers/at_work.py",
         "        if sender.app is not celery:\n            return\n",
         "",
-        "eager/test_clocks.py::test_a_worker_whose_clock_is_days_off_says_so_at_its_start_and_does_not_count_as_well",
+        "eager/recovery/test_clocks.py::test_a_worker_whose_clock_is_days_off_says_so_at_its_start_and_does_not_count_as_well",
     ),
     Mutant(
         "an outcome worker recovers by itself",
         "engine/src/atomic_commit/workers/at_work.py",
         "            atomic.sweeper.start()\n",
         "            pass\n",
-        "broker/test_outages.py::test_what_is_asked_while_the_broker_is_down_is_accepted_and_done_when_it_is_back[redis]",
+        "broker/recovery/test_outages.py::test_what_is_asked_while_the_broker_is_down_is_accepted_and_done_when_it_is_back[redis]",
     ),
 )

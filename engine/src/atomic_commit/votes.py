@@ -1,7 +1,7 @@
 """Statuses → votes → decision. Pure functions of values: no database, no broker, no clock.
 
-The vote table (``tests/unit/test_votes.py`` is this table, row by row). A branch votes by the status of its task's
-``AsyncResult``:
+The vote table (``tests/unit/protocol/test_votes.py`` is this table, row by row). A branch votes by the status of its
+task's ``AsyncResult``:
 
 ========================================  ======  ==========  ===========================================
 status of the branch's AsyncResult        vote    cause       what it proves
