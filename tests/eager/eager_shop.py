@@ -70,6 +70,7 @@ def eager_celery() -> Celery:
         task_serializer="json",
         result_serializer="json",
         accept_content=["json"],
+        atomic_services=SERVICES,
     )
     return celery
 

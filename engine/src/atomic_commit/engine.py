@@ -266,13 +266,7 @@ class AtomicCommit:
                 self.coordinator.participant_is_back(service)
 
         # decide keeps its result: its AsyncResult is the chain's.
-        celery.task(
-            reading_any_release(decide),
-            name=self.installation.task(self.service, "decide"),
-            throws=_EXPECTED,
-            resultrepr_maxsize=_SHORT,
-            shared=False,  # not in whatever other Celery app this process may have
-        )
+        self._register_outcome_task(celery, "decide", decide, keeps_result=True)
         self._register_outcome_task(celery, "review", review)
         self._register_outcome_task(celery, "acknowledge", acknowledge)
         self._register_outcome_task(celery, "awake", awake)
@@ -280,11 +274,12 @@ class AtomicCommit:
     def _announce(self) -> None:
         self.messages.announce(self._coordinators)
 
-    def _register_outcome_task(self, celery: Celery, verb: str, function: Any) -> None:
+    def _register_outcome_task(self, celery: Celery, verb: str, function: Any, *, keeps_result: bool = False) -> None:
+        """`keeps_result`: somebody waits for it, as ``cli.asking`` does."""
         celery.task(
             reading_any_release(function),
             name=self.installation.task(self.service, verb),
-            ignore_result=True,  # the rows are the result
+            ignore_result=not keeps_result,  # mostly the rows are the result
             throws=_EXPECTED,
             resultrepr_maxsize=_SHORT,
             shared=False,  # not in whatever other Celery app this process may have

@@ -90,6 +90,7 @@ class EagerLine:
             with engine.begin() as connection:
                 connection.exec_driver_sql(tables)
         self.services[name] = atomic
+        self._celery.conf.atomic_services = tuple(self.services)
         return atomic
 
     def run(self, service: str, kind: str, **arguments: Any) -> Any:

@@ -45,6 +45,7 @@ def configure(
     celery.conf.update(
         {
             "atomic_installation": str(installation),  # ours: what a worker goes by
+            "atomic_services": tuple(services),  # ours: whom a command line asks
             "broker_url": broker_url,
             "result_backend": result_backend_url,
             "task_queues": declared_queues(installation, services, broker_url),
