@@ -57,7 +57,7 @@ TABLES = {
     "products": ("products",),
     "orders": ("orders", "order_lines"),
 }
-PROTOCOL_TABLES = ("transaction_branches", "transactions", "branch_rows", "local_calls")
+PROTOCOL_TABLES = ("transaction_branches", "transactions", "branch_rows", "local_calls", "testimonies", "losses")
 
 
 def eager_celery() -> Celery:

@@ -89,11 +89,11 @@ STEPS = (
     Mutant(
         "the branch row comes first",
         "engine/src/atomic_commit/participant/prepared.py",
-        "            try:\n                found = self._begin(session, gid)",
+        "            try:\n                found = self._begin(session, gid, given)",
         '            session.execute(text("BEGIN"))\n'
-        '            added = branch.call(session, handed_on["values"])\n'
+        "            run_members(session, branch, members)\n"
         "            session.flush()\n"
-        "            try:\n                found = self._begin(session, gid)",
+        "            try:\n                found = self._begin(session, gid, given)",
         _FENCE + "test_a_prepare_delivered_twice_hands_on_the_first_result_and_runs_once",
     ),
     Mutant(
@@ -182,7 +182,7 @@ STEPS = (
     ),
     Mutant(
         "a branch that rolls back by itself is refused",
-        "engine/src/atomic_commit/participant/prepared.py",
+        "engine/src/atomic_commit/participant/own_transaction.py",
         'listen(session, "after_soft_rollback", _refuse_to_go_on)',
         "pass",
         _CARELESS + "test_a_branch_that_rolls_back_by_itself_is_not_taken_for_prepared",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -42,6 +43,11 @@ def read_gid(text: object) -> Gid:
 def read_id(text: object) -> UUID:
     """The transaction in a message."""
     return read(lambda: UUID(str(text)))
+
+
+def read_moment(text: object) -> datetime:
+    """A time in a message, in the form of ISO 8601."""
+    return read(lambda: datetime.fromisoformat(str(text)))
 
 
 def read_number(value: object) -> int:
