@@ -14,7 +14,9 @@ from orders_service.models import Order, OrderLine, in_product_order
 branches = Branches("orders")
 
 
-@branches.branch
+# Safe to redo: the user has gone, so that whatever order is open again can only be one that was cancelled then, or
+# should have been. What they held the products service has put back already, by what was recorded.
+@branches.branch(safe_to_redo=True)
 def cancel_user_orders(session: Session, user_id: int) -> Values:
     """Cancel the user's open orders. Returns what they held, for the warehouse.
 

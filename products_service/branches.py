@@ -18,7 +18,9 @@ from products_service.models import Product, room
 branches = Branches("products")
 
 
-@branches.branch
+# Safe to redo: it takes just what the order holds, from whatever is in stock by then, and refuses where that is too
+# little. (That the price may be another one by now does no harm: the order keeps what it was told the first time.)
+@branches.branch(safe_to_redo=True)
 def take_stock(session: Session, lines: list[dict[str, int]]) -> Values:
     """Take the ordered quantities out of stock. Returns each product's price as it is now, in the order of the lines.
 
@@ -35,7 +37,8 @@ def take_all(session: Session, lines: list[list[dict[str, int]]]) -> list[Values
     return taken
 
 
-@branches.branch
+# Safe to redo: what was recorded is added to whatever is in stock by then, or refused for lack of room.
+@branches.branch(safe_to_redo=True)
 def restock(session: Session, quantities: list[list[int]]) -> None:
     """Put quantities back: pairs of product id and quantity. Refuses what does not fit into the warehouse."""
     only_answer(restock_all(session, [quantities]))

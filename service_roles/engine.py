@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib import import_module
 
 from celery import Celery
 from sqlalchemy import Engine
@@ -39,6 +40,12 @@ def atomic_commit_of(
         calls=CALLS[service],
         lock_order=LOCK_ORDER,
     )
+
+
+def atomic_of(package: str, engine: Engine) -> AtomicCommit:
+    """The engine of the service `package` on its database, for its command line: it begins no transactions."""
+    service, branches = package.removesuffix("_service"), import_module(f"{package}.branches").branches
+    return atomic_commit_of(service, engine, create_celery(service), (), branches, Limits.from_environment())
 
 
 def celery_of(service: str, *, kinds: Iterable[TransactionKind] = (), branches: Branches | None = None) -> Celery:

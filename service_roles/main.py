@@ -17,6 +17,7 @@ from atomic_commit.workers.command import work
 from celery_config import create_celery
 from celery_config.installation import installation
 from celery_config.manifest import PORTS
+from service_roles.engine import atomic_of
 from service_roles.migrate import database_url
 from service_roles.ownership import at_own_database
 
@@ -64,9 +65,9 @@ def main(package: str, arguments: Sequence[str] | None = None) -> int:
 
 def _operate(package: str, of_this_process: Installation, chosen: argparse.Namespace) -> int:
     engine = create_engine(database_url(), 1)
-    celery = partial(create_celery, "operator", of_this_process)
+    celery, atomic = partial(create_celery, "operator", of_this_process), partial(atomic_of, package, engine)
     try:
-        return verbs.run(verbs.Operated(package, of_this_process, engine, celery), chosen)
+        return verbs.run(verbs.Operated(package, of_this_process, engine, celery, atomic), chosen)
     finally:
         engine.dispose()
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
+from eager_command import Command, Said
 from eager_postgres import database_url, running_postgres
 from eager_shop import EagerShop
 
@@ -14,6 +15,7 @@ from atomic_commit import TransactionRecord
 from atomic_commit.wire.messages import Messages
 from celery_config.manifest import SERVICES
 from local_servers.postgres import Postgres
+from service_roles import main as service_roles_main
 from service_roles.migrate import upgrade
 
 #: Without a word about order the planner reads rows as they lie or by some index, as it likes. Here it has no choice.
@@ -108,6 +110,29 @@ def order(shop: EagerShop, user: int, teapot: int) -> int:
 def removal(shop: EagerShop, user: int, order: int) -> TransactionRecord:
     """A removal that was accepted and whose messages were lost."""
     return shop.begin("users", "remove_user", user_id=user)
+
+
+@pytest.fixture
+def command(
+    shop: EagerShop, migrated: Postgres, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """``command("users", "transactions", …)``: as `python -m users_service transactions …`. Whom it asks is asked in
+    this process."""
+    monkeypatch.setattr(
+        service_roles_main, "atomic_of", lambda package, engine: shop.atomic(package.removesuffix("_service"))
+    )
+
+    def run(service: str, *words: str) -> Said:
+        monkeypatch.setenv("DATABASE_URL", database_url(migrated, service))
+        capsys.readouterr()
+        try:
+            code = service_roles_main.main(f"{service}_service", words)
+        except SystemExit as ended:  # argparse
+            code = int(ended.code or 0)
+        out, err = capsys.readouterr()
+        return Said(code, out, err)
+
+    return run
 
 
 @pytest.fixture

@@ -200,6 +200,13 @@ FORGETTING = (
         _FORGET + "test_a_connection_that_outlives_its_server_is_noticed_all_the_same",
     ),
     Mutant(
+        "the others are told where a database has come back older",
+        "engine/src/atomic_commit/engine.py",
+        "            self.came_back_older(fork.since)\n",
+        "",
+        _FORGET + "test_all_others_are_told_once_of_each_fork",
+    ),
+    Mutant(
         "when the life goes on is written down",
         _LIVES,
         '"UPDATE database_identity SET seen_at = clock_timestamp()"\n    " RETURNING',

@@ -26,14 +26,14 @@ SPOILERS = (
     ),
     Mutant(
         "a hold that writes by a statement is refused",
-        "engine/src/atomic_commit/participant/prepared.py",
+        "engine/src/atomic_commit/participant/own_transaction.py",
         '        listen(session, "do_orm_execute", _refuse_to_write)\n',
         "",
         _BRANCHES + "test_a_hold_that_writes_is_refused_loudly[zero_by_statement]",
     ),
     Mutant(
         "a hold that writes by an object is refused",
-        "engine/src/atomic_commit/participant/prepared.py",
+        "engine/src/atomic_commit/participant/own_transaction.py",
         '        listen(session, "before_flush", _refuse_to_flush)\n',
         "",
         _BRANCHES + "test_a_hold_that_writes_is_refused_loudly[zero_by_object]",

@@ -182,7 +182,7 @@ STEPS = (
     ),
     Mutant(
         "a branch that rolls back by itself is refused",
-        "engine/src/atomic_commit/participant/prepared.py",
+        "engine/src/atomic_commit/participant/own_transaction.py",
         'listen(session, "after_soft_rollback", _refuse_to_go_on)',
         "pass",
         _CARELESS + "test_a_branch_that_rolls_back_by_itself_is_not_taken_for_prepared",

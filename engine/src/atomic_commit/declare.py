@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -98,7 +98,8 @@ def check_calls(service: str, kinds: Iterable[TransactionKind], calls: Collectio
 @dataclass(frozen=True)
 class BranchDeclaration:
     """One branch that a service offers: its name, its function, the names of the values that it takes, and for several
-    transactions at once what locks their rows and what does the work. `holds`: it changes nothing."""
+    transactions at once what locks their rows and what does the work. `holds`: it changes nothing. `safe_to_redo`: with
+    the recorded values it is right whenever it runs."""
 
     name: str
     function: BranchFunction
@@ -106,6 +107,7 @@ class BranchDeclaration:
     locks: BranchFunction | None = None
     batch: Callable[..., Sequence[Values | Refused | None]] | None = None
     holds: bool = False
+    safe_to_redo: bool = False
 
     def given(self, values: Mapping[str, Any]) -> Values:
         """Of these values those that it takes, as far as they are there."""
@@ -152,19 +154,36 @@ class Branches:
         self.service = service
         self.declared: dict[str, BranchDeclaration] = {}
 
-    def branch(self, function: _F) -> _F:
+    @overload
+    def branch(self, function: _F) -> _F: ...
+
+    @overload
+    def branch(self, *, safe_to_redo: bool = False) -> Callable[[_F], _F]: ...
+
+    def branch(self, function: _F | None = None, *, safe_to_redo: bool = False) -> _F | Callable[[_F], _F]:
         """Declare `function(session, name, …)`; its parameter names say which values it takes.
 
         What it returns joins the values, for the branches behind it and for the kind's commit. It may raise Refused
         (final, and so is Missing, which the coordinator knows as a refusal) or Conflict (tried again). It may not
         commit, roll back or talk to anything but the session: what it has done is prepared when it returns. It is not
         told which transaction it works for: where it has to know, begin returns the id, as text, among the values.
+
+        ``@branches.branch(safe_to_redo=True)`` promises that the function, with the values that were recorded when its
+        transaction was committed, is right whenever it runs, however late and whatever has happened meanwhile: it does
+        then what it should have done, or it refuses. Where this service's database has forgotten it, ``redo`` runs it
+        again without further question. (What it returns then nobody uses: the others have worked with what it returned
+        the first time.) Without that promise a person is shown branch and values first, and has to say yes.
         """
+        if function is None:
+            return lambda declared: self._declare(declared, safe_to_redo)
+        return self._declare(function, safe_to_redo)
+
+    def _declare(self, function: _F, safe_to_redo: bool) -> _F:
         first, *takes = inspect.signature(function).parameters
         if first != "session":
             raise TypeError(f"{function.__name__}: the first parameter of a branch is its session")
         name = f"{self.service}.{function.__name__}"
-        self.declared[name] = BranchDeclaration(name, function, tuple(takes))
+        self.declared[name] = BranchDeclaration(name, function, tuple(takes), safe_to_redo=safe_to_redo)
         return function
 
     def hold(self, function: _F) -> _F:
@@ -182,6 +201,11 @@ class Branches:
         name = f"{self.service}.{function.__name__}"
         self.declared[name] = replace(self.declared[name], holds=True)
         return function
+
+    @property
+    def holds(self) -> list[str]:
+        """The names of those that change nothing."""
+        return [name for name, branch in self.declared.items() if branch.holds]
 
     def locks(self, function: BranchFunction) -> Callable[[_F], _F]:
         """Declare what locks, in primary-key order, the rows that the branch `function` touches, for several

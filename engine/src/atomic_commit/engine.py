@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +29,8 @@ from atomic_commit.names import Installation, service_of
 from atomic_commit.participant.in_doubt import in_doubt
 from atomic_commit.participant.inquiry import Inquiry
 from atomic_commit.participant.prepared import Participant
+from atomic_commit.participant.proofs import Proofs
+from atomic_commit.participant.redo import RunAgain
 from atomic_commit.participant.testimony import Testimony
 from atomic_commit.postgres.clocks import OwnClock
 from atomic_commit.postgres.confirmed import Confirmation
@@ -35,6 +38,9 @@ from atomic_commit.postgres.database import autocommit, create_engine, translate
 from atomic_commit.postgres.identity import Identity, claim, is_named
 from atomic_commit.postgres.lives import Lives
 from atomic_commit.postgres.readiness import Checks, checks, missing
+from atomic_commit.verify.answers import answers
+from atomic_commit.verify.background import Background
+from atomic_commit.verify.verification import Verification
 from atomic_commit.wire.hand_over import Answer, Answered, HandedOn, Testified, read_handed_on, read_testified
 from atomic_commit.wire.messages import Messages
 from atomic_commit.wire.other_releases import (
@@ -54,6 +60,9 @@ _READ_YOUR_WRITES = 1.0
 
 #: What a task may raise in the course of things: logged in one line, not as a crash.
 _EXPECTED = (Refused, Conflict, Fenced, Lost, MembersSaidNo)
+
+#: Seconds after which a worker that starts does not tell again that the database has once come back older.
+_WORTH_TELLING = 3600.0
 
 #: Characters of a result in a log line; the whole of it is in the result backend.
 _SHORT = 120
@@ -98,25 +107,32 @@ class AtomicCommit:
         if engine.driver != "psycopg2":
             raise ValueError(f"the driver is {engine.driver}: make the engine with atomic_commit.create_engine(url)")
         _assert_configured(celery, installation, service)
-        limits = limits or Limits.from_environment()
-        self.service, self.installation, self.celery = service, installation, celery
+        limits, branches = limits or Limits.from_environment(), branches or Branches(service)
+        self.service, self.installation, self.celery, self.limits = service, installation, celery, limits
         self.engine, self._reads = engine, autocommit(engine)
         self.identity, databases = Identity(engine, installation, service), KnownDatabases(engine)
         self.messages = Messages(celery, installation, service, limits.message_lifetime, databases.of)
-        self.participant = Participant(engine, self.identity, limits, self.messages.result_of)
+        self.participant = Participant(engine, self.identity, limits, self.messages.result_of, branches.holds)
+        self.proofs = Proofs(engine, installation, branches.declared)
+        self.run_again = RunAgain(engine, self.identity, limits, branches.declared)
         self.testimony = Testimony(engine, installation)
         self.inquiry = Inquiry(engine, installation, limits, self.messages.inquire)
         self.lives = Lives(engine, limits.ids_per_second, FORGOTTEN)
+        self._told_of: datetime | None = None
         self.coordinator = Coordinator(engine, self.messages, kinds, limits, databases)
         self.sweeper = Sweeper(engine, self.coordinator, limits, self._announce)
         self._watch, self._confirmation = DecisionWatch(engine), Confirmation(engine)
         self.local_calls, self.pausing = LocalCalls(engine), Pausing(engine)
         self.restore_points = RestorePoints(engine, self.identity, celery)
         self.clock = OwnClock(engine, limits)
-        self._coordinators = coordinators
-        self._register_participant(celery, branches or Branches(service))
+        self._coordinators, self._branches = coordinators, branches
+        self._register_participant(celery, branches)
         self._register_coordinator(celery)
         self._register_what_all_are_asked(celery)
+        self.verification = Verification(self)
+        self.in_background = Background(self.verification)
+        for verb, answer in answers(self).items():
+            self._register_outcome_task(celery, verb, answer, keeps_result=True)
         run_in_workers(celery, self)
 
     @classmethod
@@ -233,13 +249,25 @@ class AtomicCommit:
         """Name → words, of each of the ``checks`` that says no; empty where the service could do its work."""
         return missing(self.checks(assert_migrated))
 
+    # ---- where a database has come back older than it was
+
+    def came_back_older(self, since: datetime) -> None:
+        """Tell all other services that what was committed in this one's database after `since` (by its clock) may be
+        forgotten: each compares what it has with it, writes down what is lost, and logs it. To be called by whoever
+        has noticed; nothing is raised where the broker does not take it."""
+        others = (service for service in self.celery.conf.atomic_services if service != self.service)
+        self.messages.came_back_older(others, since)
+
     # ---- what its workers run
 
     def watch(self) -> None:
         """What an outcome worker does every few seconds: ask about what stands prepared for too long, and see whether
-        the database goes on where it was."""
+        the database goes on where it was; where it has come back older, all others compare with it."""
         with translated_errors():
-            self.lives.beat()
+            fork = self.lives.beat()
+        if fork and fork.at != self._told_of and fork.age < _WORTH_TELLING:
+            self._told_of = fork.at
+            self.came_back_older(fork.since)
         self.inquiry.look()
 
     def _register_participant(self, celery: Celery, branches: Branches) -> None:
@@ -351,7 +379,9 @@ class AtomicCommit:
         self.messages.announce(self._coordinators or ())
 
     def _register_outcome_task(self, celery: Celery, verb: str, function: Any, *, keeps_result: bool = False) -> None:
-        """`keeps_result`: somebody waits for it, as ``cli.asking`` does."""
+        """`keeps_result`: somebody waits for it. Raises ValueError for a branch that has this name."""
+        if (name := f"{self.service}.{verb}") in self._branches.declared:
+            raise ValueError(f"{name} is the protocol's own: give the branch another name")
         celery.task(
             reading_any_release(function),
             name=self.installation.task(self.service, verb),

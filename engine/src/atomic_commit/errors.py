@@ -136,6 +136,11 @@ class Lost(AtomicCommitError):
         self.transaction = transaction
 
 
+class NoAnswer(AtomicCommitError):
+    """Another service has not answered a question, for the reason that the words say. Whether what was asked for is
+    done there nobody knows."""
+
+
 class KeyTaken(Lost):
     """An earlier request with the same Idempotency-Key was accepted, and what became of it can't be read now."""
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from eager_postgres import database_url
+from eager_command import Command, Said
 from eager_shop import EagerShop
 from werkzeug.serving import make_server
 
@@ -19,41 +18,6 @@ from atomic_commit.cli.tables import age, as_table
 from local_servers.postgres import Postgres
 from service_roles.main import main
 from tests.installation import INSTALLATION
-
-
-@dataclass
-class Said:
-    """What a command printed, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[str]:
-        return self.out.splitlines()
-
-
-Command = Callable[..., Said]
-
-
-@pytest.fixture
-def command(
-    shop: EagerShop, migrated: Postgres, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    """``command("users", "transactions", …)``: as `python -m users_service transactions …`."""
-
-    def run(service: str, *words: str) -> Said:
-        monkeypatch.setenv("DATABASE_URL", database_url(migrated, service))
-        capsys.readouterr()
-        try:
-            code = main(f"{service}_service", words)
-        except SystemExit as ended:  # argparse
-            code = int(ended.code or 0)
-        out, err = capsys.readouterr()
-        return Said(code, out, err)
-
-    return run
 
 
 @pytest.fixture

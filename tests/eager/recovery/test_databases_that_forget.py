@@ -505,3 +505,23 @@ def test_the_transaction_of_somebody_else_is_nobody_s_here(shop: EagerShop, capl
     gid = Gid.parse(f"shop.tests:users.refund:{UUID(int=5)}:1:products.restock")
     shop.atomic("users").coordinator.asking.inquired(gid, 60)
     assert [r for r in caplog.records if r.levelno == logging.CRITICAL and "its kind" in r.getMessage()]
+
+
+def test_all_others_are_told_once_of_each_fork(shop: EagerShop) -> None:
+    atomic = shop.atomic("users")
+    shop.query("users", "UPDATE database_identity SET life = 'the one before'")
+    with shop.post.loses():
+        atomic.watch()
+        atomic.watch()
+    told = sorted(task for task in shop.post.lost if task.endswith("came_back_older"))
+    assert [task.split(".")[-2] for task in told] == ["orders", "products"]
+
+
+def test_a_fork_of_long_ago_is_not_told_again_by_a_worker_that_starts(shop: EagerShop) -> None:
+    atomic = shop.atomic("users")
+    shop.query("users", "UPDATE database_identity SET life = 'the one before'")
+    atomic.lives.beat()
+    shop.query("users", "UPDATE database_identity SET forked_at = forked_at - interval '2 hours'")
+    with shop.post.loses():
+        atomic.watch()
+    assert not [task for task in shop.post.lost if task.endswith("came_back_older")]

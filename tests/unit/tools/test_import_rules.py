@@ -50,7 +50,8 @@ ROOMS = {
     "participant": {"wire", "postgres", "testing"},
     "coordinator": {"wire", "journal", "postgres", "testing"},
     "workers": {"testing"},
-    "cli": {"coordinator", "journal", "participant", "postgres", "workers", "engine"},
+    "verify": {"wire", "journal", "postgres"},
+    "cli": {"coordinator", "journal", "participant", "postgres", "verify", "workers", "engine"},
 }
 #: The kit for tests: it puts services together, and nothing of the engine imports it.
 _KIT = {"atomic_commit.testing.line", "atomic_commit.testing.plugin"}

@@ -48,7 +48,8 @@ def main(words: Sequence[str]) -> int:
     if arguments.verb in _WORKERS:
         work(atomic.celery, atomic.installation, atomic.service, outcome=_WORKERS[arguments.verb])
         return 0
-    return verbs.run(verbs.Operated(_PROGRAM, atomic.installation, atomic.engine, lambda: atomic.celery), arguments)
+    operated = verbs.Operated(_PROGRAM, atomic.installation, atomic.engine, lambda: atomic.celery, lambda: atomic)
+    return verbs.run(operated, arguments)
 
 
 def _find(app: str, parser: argparse.ArgumentParser) -> AtomicCommit:

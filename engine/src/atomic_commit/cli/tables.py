@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 
 def as_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -16,6 +17,11 @@ def as_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _shown(cell: str) -> str:
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in cell)
+
+
+def moment(at: datetime | None) -> str | None:
+    """A time as programs read it (RFC 3339, UTC)."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z") if at else None
 
 
 def age(seconds: float) -> str:

@@ -17,7 +17,6 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -27,10 +26,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from atomic_commit import journal
-from atomic_commit.cli import application
+from atomic_commit.cli import application, verify
 from atomic_commit.cli.coordinators import said_by
-from atomic_commit.cli.tables import age, as_table
-from atomic_commit.journal import listing, records
+from atomic_commit.cli.tables import age, as_table, moment
+from atomic_commit.cli.words import uuid_of
+from atomic_commit.engine import AtomicCommit
+from atomic_commit.journal import listing, losses, records
 from atomic_commit.journal.records import TransactionRecord
 from atomic_commit.names import Installation
 from atomic_commit.participant.in_doubt import InDoubt, in_doubt
@@ -45,12 +46,13 @@ _FAULTS = (str(Cause.DEFECT), str(Cause.FAILED))
 @dataclass(frozen=True)
 class Operated:
     """The service that is looked at. ``program``: how its command line begins; ``engine``: its database; ``celery``: an
-    app of its installation, by which the result backend is found."""
+    app of its installation, by which the result backend is found; ``atomic``: the service, where others are asked."""
 
     program: str
     installation: Installation
     engine: sa.Engine
     celery: Callable[[], Celery]
+    atomic: Callable[[], AtomicCommit]
 
 
 def add_verbs(verbs: Any) -> None:
@@ -73,7 +75,7 @@ def add_verbs(verbs: Any) -> None:
     transactions.set_defaults(run=_transactions)
 
     release = verbs.add_parser("release", help="let recovery take up a quarantined transaction again")
-    release.add_argument("transaction", type=_uuid, metavar="TRANSACTION-ID")
+    release.add_argument("transaction", type=uuid_of, metavar="TRANSACTION-ID")
     release.set_defaults(run=_release)
 
     prepared = verbs.add_parser("in-doubt", help="list what stands prepared in this service's database")
@@ -101,6 +103,7 @@ def add_verbs(verbs: Any) -> None:
     unreadable.set_defaults(run=_unreadable)
 
     application.add_verbs(verbs)
+    verify.add_verbs(verbs)
 
 
 def run(operated: Operated, arguments: argparse.Namespace) -> int:
@@ -140,6 +143,8 @@ def _counts(session: Session) -> str:
     """One line: how many of each, and how old the oldest is."""
     counts, oldest = listing.counts_of_unsettled(session)
     told = ", ".join(f"{number} {name}" for name, number in counts.items())
+    if lost := losses.count_open(session):
+        told += f", {lost} LOST (verify tells what)"
     return told if oldest is None else f"{told}; the oldest was accepted {age(oldest)} ago"
 
 
@@ -176,16 +181,12 @@ def _as_json(record: TransactionRecord) -> dict[str, Any]:
         "decision": str(record.state) if record.decided else None,
         "attempt": record.attempt,
         "age": round((record.read_at - record.created_at).total_seconds(), 3),
-        "created_at": _moment(record.created_at),
-        "quarantined_at": _moment(record.quarantined_at),
+        "created_at": moment(record.created_at),
+        "quarantined_at": moment(record.quarantined_at),
         "owed": [{"branch": b.name, "attempt": b.attempt, "outcome": str(b.outcome)} for b in record.owed_branches],
         "error": record.error,
         "cause": record.cause,
     }
-
-
-def _moment(moment: datetime | None) -> str | None:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z") if moment else None
 
 
 # ---- release
@@ -281,13 +282,6 @@ def _unreadable(operated: Operated, arguments: argparse.Namespace) -> int:
 
 
 # ---- words of the command line
-
-
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a transaction id") from None
 
 
 def _seconds(text: str) -> float:

@@ -137,6 +137,12 @@ def release(session: Session, transaction: UUID) -> bool:
     )
 
 
+def quarantined_among(session: Session, transactions: Sequence[UUID]) -> list[UUID]:
+    """Those of these transactions that are put aside."""
+    aside = table.c.quarantined_at.is_not(None), table.c.settled_at.is_(None)
+    return list(session.scalars(select(table.c.id).where(table.c.id.in_(transactions), *aside)))
+
+
 def record_error(session: Session, transaction: UUID, error: str) -> int:
     """Keep an unexpected error where people can see it. Returns how many there have been since the last progress."""
     statement = (

@@ -20,6 +20,9 @@ but it holds locks until a person rolls it back. ``in-doubt`` shows it, as settl
 *A local call* is kept as long as a settled transaction, and for the same reason: until then its Idempotency-Key is
 recognised.
 
+*A loss* is kept until somebody has dealt with it, and then as long as a settled transaction: by then none of the
+rows is compared any more in which it could be found again.
+
 *A branch row* proves that a commit was done, so it has to outlive the repetitions of that outcome. Those end when the
 transaction is settled, or when it is quarantined; they outlast the row only if no outcome worker of the coordinator was
 up for all that time, or if a branch that had not answered yet is released from quarantine after it. Then a commit that
@@ -59,6 +62,10 @@ _REMOVE_LOCAL_CALLS = text(
     " WHERE created_at < now() - make_interval(secs => :age)"
     " ORDER BY created_at LIMIT :batch FOR UPDATE SKIP LOCKED))"
 )
+_REMOVE_CLOSED_LOSSES = text(
+    "DELETE FROM losses WHERE ctid = ANY (ARRAY(SELECT ctid FROM losses"
+    " WHERE closed_at < now() - make_interval(secs => :age) LIMIT :batch FOR UPDATE SKIP LOCKED))"
+)
 
 
 def remove_old(engine: Engine, limits: Limits) -> int:
@@ -67,6 +74,7 @@ def remove_old(engine: Engine, limits: Limits) -> int:
         ages = (
             (_REMOVE_TRANSACTIONS, limits.keep_transactions),
             (_REMOVE_LOCAL_CALLS, limits.keep_transactions),
+            (_REMOVE_CLOSED_LOSSES, limits.keep_transactions),
             (_REMOVE_BRANCH_ROWS, limits.keep_branch_rows),
         )
         removed = sum(connection.execute(sql, {"age": age, "batch": _BATCH}).rowcount for sql, age in ages)

@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-import psycopg2.extensions
-from sqlalchemy import Connection, Engine, text
-from sqlalchemy.event import listen
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction
+from sqlalchemy.orm import Session
 
 from atomic_commit.declare import BranchDeclaration, Values
 from atomic_commit.errors import (
@@ -40,6 +37,7 @@ from atomic_commit.errors import (
 from atomic_commit.limits import Limits
 from atomic_commit.names import Gid
 from atomic_commit.participant.members import Run, run_members
+from atomic_commit.participant.own_transaction import branch_runs, has_failed, own_transaction
 from atomic_commit.postgres.confirmed import Confirmation
 from atomic_commit.postgres.database import (
     autocommit,
@@ -63,10 +61,10 @@ _BEGIN_WITH_BRANCH_ROW = text(
     " VALUES (:transaction, :attempt, :branch, 'done', :coordinated_by, CAST(:members AS jsonb));"
     f"SELECT set_config('lock_timeout', :long, true), {OWN_DATABASE}"
 )
-_INSERT_TOMBSTONE = text(
+_INSERT_FENCE = text(
     "SELECT set_config('lock_timeout', :short, true);"
     "INSERT INTO branch_rows (transaction_id, attempt, branch, kind, coordinated_by)"
-    " VALUES (:transaction, :attempt, :branch, 'tombstone', :coordinated_by) ON CONFLICT DO NOTHING"
+    " VALUES (:transaction, :attempt, :branch, :kind, :coordinated_by) ON CONFLICT DO NOTHING"
 )
 _KEEP_MEMBERS = (
     "UPDATE branch_rows SET members = CAST(%(members)s AS jsonb)"
@@ -82,11 +80,17 @@ class Participant:
     """The branches of one service on its database (`engine`, which `identity` names)."""
 
     def __init__(
-        self, engine: Engine, identity: Identity, limits: Limits, earlier_result: Callable[[Gid], HandedOn | None]
+        self,
+        engine: Engine,
+        identity: Identity,
+        limits: Limits,
+        earlier_result: Callable[[Gid], HandedOn | None],
+        holds: Collection[str] = (),
     ) -> None:
-        """`earlier_result(gid)`: what a first run of the branch's task stored in the result backend, or None."""
+        """`earlier_result(gid)`: what a first run of the branch's task stored in the result backend, or None. `holds`:
+        the names of the branches that change nothing."""
         self._engine, self._identity, self._limits = engine, identity, limits
-        self._earlier_result = earlier_result
+        self._earlier_result, self._holds = earlier_result, holds
         self._confirmation = Confirmation(engine)
         self._autocommit = autocommit(engine)
 
@@ -104,7 +108,7 @@ class Participant:
         (a connection can break after the server prepared): the coordinator rolls back every branch after every no, and
         the sweep repeats that until it is answered.
         """
-        with translated_errors(), _own_transaction(self._autocommit) as session:
+        with translated_errors(), own_transaction(self._autocommit) as session:
             reach("prepare.before_branch_row", session)
             members = handed_on["members"]
             given = {member: branch.given(values) for member, values in members.items()}
@@ -115,7 +119,7 @@ class Participant:
             database = self._identity.assert_own(found, meant_for)
             reach("prepare.after_branch_row", session)
             with defects_named():
-                with _branch_runs(session, branch):
+                with branch_runs(session, branch):
                     run = run_members(session, branch, members)
                     session.flush()
                 reach("prepare.after_function", session)
@@ -142,9 +146,9 @@ class Participant:
         if no.cause is not Cause.REFUSED or run.undisturbed:
             return no.as_cause()
         try:
-            with translated_errors(), _own_transaction(self._autocommit) as session:
+            with translated_errors(), own_transaction(self._autocommit) as session:
                 session.connection().exec_driver_sql("BEGIN")
-                with _branch_runs(session, branch):
+                with branch_runs(session, branch):
                     branch.call(session, values)
         except AtomicCommitError as error:
             return no_ballot(branch.name, error).as_cause()
@@ -240,11 +244,11 @@ class Participant:
         if sqlstate(error) != UNDEFINED_OBJECT:
             raise error
 
-    def _fence(self, gid: Gid) -> str | None:
-        """Insert the tombstone and return the kind of the row that now stands there."""
+    def _fence(self, gid: Gid, kind: str = "tombstone") -> str | None:
+        """Insert the row that keeps a late prepare out, and return the kind of the one that now stands there."""
         with self._engine.begin() as connection:
-            fence = {**_key(gid), "coordinated_by": gid.kind}
-            connection.execute(_INSERT_TOMBSTONE, {**fence, "short": _setting(self._limits.branch_row_timeout)})
+            fence = {**_key(gid), "coordinated_by": gid.kind, "kind": kind}
+            connection.execute(_INSERT_FENCE, {**fence, "short": _setting(self._limits.branch_row_timeout)})
             row: str | None = connection.execute(_SELECT_BRANCH_ROW, _key(gid)).scalar()
             reach("rollback.before_tombstone", connection)
         reach("rollback.after_tombstone")
@@ -255,78 +259,26 @@ class Participant:
         with self._autocommit.connect() as connection:
             return connection.execute(_SELECT_BRANCH_ROW, _key(gid)).scalar()
 
+    def _stand_in_for_hold(self, gid: Gid) -> str | None:
+        """This database has forgotten a hold, of which nothing is missing: it changed nothing. A row keeps a late
+        prepare out, which would hold something for nobody. Returns the kind of the row that now stands there."""
+        log.warning("%s is forgotten; it was a hold, of which nothing is missing", gid)
+        try:
+            return self._fence(gid, "done")
+        except DBAPIError as error:
+            if sqlstate(error) != LOCK_NOT_AVAILABLE:
+                raise
+            raise Conflict(f"{gid} is being prepared: {error.orig}") from error
+
     def _answer_without_prepared(self, gid: Gid, wanted: Answer, row: str | None) -> Answer:
         """ "Does not exist" is ambiguous: done before, or never there. The branch row tells which."""
+        if row is None and wanted is Answer.COMMITTED and gid.branch in self._holds:
+            row = self._stand_in_for_hold(gid)
         found = {"done": Answer.COMMITTED, "tombstone": Answer.ROLLED_BACK}.get(row or "")
         if found is wanted:
             return wanted
         log.critical("%s should be %s but its branch row is %s: QUARANTINE", gid, wanted, row or "absent")
         return Answer.IMPOSSIBLE
-
-
-@contextmanager
-def _own_transaction(engine: Engine) -> Iterator[Session]:
-    """A session whose transaction is begun and ended by statements of ours, behind the driver's back. (`engine` is in
-    ``autocommit``.)
-
-    PREPARE TRANSACTION ends the transaction on the server, which psycopg2 does not notice: believing itself inside one,
-    it would run the connection's next statement outside any. In autocommit mode it believes nothing. Whatever leaves
-    the block by an exception is rolled back; a connection that can't be is thrown away.
-    """
-    with engine.connect() as connection, Session(connection) as session:
-        listen(session, "after_soft_rollback", _refuse_to_go_on)
-        try:
-            yield session
-        except BaseException:
-            _roll_back(connection)
-            raise
-        if _in_transaction(connection):
-            _roll_back(connection)
-
-
-@contextmanager
-def _branch_runs(session: Session, branch: BranchDeclaration) -> Iterator[None]:
-    if branch.holds:
-        listen(session, "do_orm_execute", _refuse_to_write)
-        listen(session, "before_flush", _refuse_to_flush)
-    session.info["branch_runs"] = True
-    yield
-    session.info["branch_runs"] = False
-
-
-def _refuse_to_write(state: ORMExecuteState) -> None:
-    """Whom a later branch leaves out stays in what a hold has prepared, and that will be committed."""
-    if state.is_insert or state.is_update or state.is_delete:
-        raise Impossible("a hold may not write: declare it as a branch")
-
-
-def _refuse_to_flush(session: Session, *_: object) -> None:
-    if session.new or session.dirty or session.deleted:
-        raise Impossible("a hold may not write: declare it as a branch")
-
-
-def _refuse_to_go_on(session: Session, ended: SessionTransaction) -> None:
-    """A branch that rolls back by itself would only seem to: the transaction is ours, and what it has undone in its own
-    eyes would be prepared. (Rolling back to a savepoint is real, and allowed.)"""
-    if session.info.get("branch_runs") and not ended.nested:
-        raise Impossible("a branch may not roll back by itself; let it raise")
-
-
-def _roll_back(connection: Connection) -> None:
-    try:
-        connection.exec_driver_sql("ROLLBACK")
-    except Exception:
-        connection.invalidate()
-
-
-def _has_failed(driver: Any) -> bool:
-    return bool(driver.info.transaction_status == psycopg2.extensions.TRANSACTION_STATUS_INERROR)
-
-
-def _in_transaction(connection: Connection) -> bool:
-    """Whether the server holds a transaction open on this connection (libpq's own knowledge, no round trip)."""
-    driver: Any = connection.connection.driver_connection
-    return bool(driver.info.transaction_status != psycopg2.extensions.TRANSACTION_STATUS_IDLE)
 
 
 def _prepare_transaction(session: Session, gid: Gid, members: Mapping[str, Values] | None) -> None:
@@ -341,7 +293,7 @@ def _prepare_transaction(session: Session, gid: Gid, members: Mapping[str, Value
     driver.notices.clear()
     statement, values = "PREPARE TRANSACTION %(gid)s", {"gid": str(gid), **_key(gid)}
     # (In a transaction that has failed the update would be the first to say so, in other words.)
-    if members is not None and not _has_failed(driver):
+    if members is not None and not has_failed(driver):
         statement, values = _KEEP_MEMBERS + statement, {**values, "members": json.dumps(members)}
     cursor = session.connection().exec_driver_sql(statement, values).context.cursor
     if cursor.statusmessage != "PREPARE TRANSACTION":

@@ -57,17 +57,19 @@ _WAIT = "SET LOCAL lock_timeout = '5s'"
 _BEAT = text(
     "SET LOCAL synchronous_commit = off;"
     "UPDATE database_identity SET seen_at = clock_timestamp()"
-    " RETURNING pg_current_wal_insert_lsn() - '0/0'::pg_lsn AS log_end, life, forked_at, forked_since"
+    " RETURNING pg_current_wal_insert_lsn() - '0/0'::pg_lsn AS log_end, life, forked_at, forked_since,"
+    " extract(epoch FROM clock_timestamp() - forked_at) AS age"
 )
 
 
 @dataclass(frozen=True)
 class Fork:
-    """The database has come back older. ``at``: when that was seen; ``since``: what was committed after that time may
-    be forgotten. Both by the database's clock."""
+    """The database has come back older. ``at``: when that was seen, ``age`` seconds ago; ``since``: what was committed
+    after that time may be forgotten. All by the database's clock."""
 
     at: datetime
     since: datetime
+    age: float
 
 
 class Lives:
@@ -95,7 +97,7 @@ class Lives:
                 self._take_over(cursor, known=True)
                 row = connection.execute(_BEAT).one()
         self._seen = row.life, int(row.log_end)
-        return Fork(row.forked_at, row.forked_since) if row.forked_at else None
+        return Fork(row.forked_at, row.forked_since, float(row.age)) if row.forked_at else None
 
     def came_back_older(self) -> None:
         """Do what is done after a fork, because the caller knows that it is one."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -16,10 +18,12 @@ from uuid import UUID
 
 from celery import Celery, chain
 from celery.canvas import Signature
+from celery.exceptions import TaskRevokedError
 from celery.result import AsyncResult
 from celery.states import READY_STATES
 
 from atomic_commit.declare import TransactionKind
+from atomic_commit.errors import AtomicCommitError, NoAnswer
 from atomic_commit.journal.records import Attempt, BranchRecord, Outcome
 from atomic_commit.names import Gid, Installation, service_of
 from atomic_commit.testing.failpoints import reach
@@ -29,6 +33,9 @@ from atomic_commit.wire.hand_over import HandedOn
 from atomic_commit.wire.unsubscribed import unsubscribed
 
 log = logging.getLogger(__name__)
+
+#: Seconds between two looks for an answer that is waited for: at first, and at most.
+_FIRST_LOOK, _LOOKS = 0.01, 0.1
 
 
 @dataclass(frozen=True)
@@ -131,6 +138,56 @@ class Messages:
             expires=self._lifetime.total_seconds(),
             link=[hear],
         )
+
+    def came_back_older(self, services: Iterable[str], since: datetime) -> None:
+        """Tell those services that what was committed in this one's database after `since` may be forgotten."""
+        for service in services:
+            self._send(
+                self._celery.signature(
+                    self._installation.task(service, "came_back_older"),
+                    kwargs={"service": self.service, "since": since.isoformat()},
+                    queue=self._installation.outcome_queue(service),
+                    expires=self._lifetime.total_seconds(),
+                )
+            )
+
+    def call(self, service: str, verb: str, arguments: Mapping[str, Any], *, queue: str, within: float) -> Any:
+        """Have a worker of a service, one that reads this queue, run its task `verb`, and wait for what it returns.
+
+        Raises what the task raised, if that is an AtomicCommitError, else NoAnswer. It is asked for again and again
+        instead of subscribed to: in a worker no thread may do that while another one publishes (``unsubscribed``).
+        """
+        name = self._installation.task(service, verb)
+        task_id = f"{name}:{secrets.token_hex(8)}"
+        question = self._celery.signature(
+            name,
+            kwargs={**arguments, "database": self._database_of(service)},
+            task_id=task_id,
+            queue=queue,
+            expires=within,
+        )
+        if not self._send(question):
+            raise NoAnswer("could not be asked: the broker did not take the question")
+        try:
+            return _said(self._result(task_id, within))
+        finally:
+            with suppress(Exception):  # nobody else reads it; else it expires, as all results do
+                AsyncResult(task_id, app=self._celery).forget()
+
+    def _result(self, task_id: str, within: float) -> object:
+        """The result of a task once it is ready. Raises NoAnswer where it is not within so many seconds."""
+        end, pause, trouble = time.monotonic() + within, _FIRST_LOOK, f"did not answer within {within:g} s"
+        while True:
+            try:
+                status, result = self._seen(task_id)
+                if status in READY_STATES:
+                    return result
+            except Exception as error:  # the backend's own exceptions differ from transport to transport
+                trouble = f"its answer can't be read: {type(error).__name__}: {error}"
+            if (left := end - time.monotonic()) <= 0:
+                raise NoAnswer(trouble)
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, _LOOKS)
 
     def _send_outcome(self, branch: BranchRecord, read_at: datetime) -> bool:
         reach("publish.before_outcome")
@@ -236,6 +293,19 @@ class Messages:
             log.warning("%s not sent: %s: %s", signature.get("task"), type(error).__name__, error)
             return False
         return True
+
+
+def _said(result: object) -> object:
+    """What a task has returned; what it has raised is raised."""
+    if isinstance(result, AtomicCommitError):
+        raise result
+    if isinstance(result, TaskRevokedError):
+        raise NoAnswer(
+            "dropped the question as expired: it was too busy, or its clock is ahead of this machine's (NTP)"
+        )
+    if isinstance(result, BaseException):
+        raise NoAnswer(f"{type(result).__name__}: {str(result).partition(chr(10))[0]}")
+    return result
 
 
 def _publish(signature: Signature) -> None:
