@@ -32,6 +32,7 @@ _HEAD = (
     ("mode", lambda r: r["mode"]),
     ("primary", lambda r: f"isolated {r['isolated']:g} s" if r["isolated"] else r["death"]),
     ("behind s", lambda r: ", ".join(f"{lag:g}" for lag in r["lags"])),
+    ("log lost kB", lambda r: ", ".join(f"{lost / 1000:.0f}" for lost in r.get("forgotten_bytes", ())) or "–"),
     ("requests", lambda r: r.get("requests")),
     ("writes after s", lambda r: r.get("writes_after")),
     ("prepared longest s", lambda r: r.get("prepared_longest")),
