@@ -14,6 +14,7 @@ from typing import Any
 import psycopg2
 
 from celery_config.manifest import COORDINATORS, SERVICES
+from embedded.driver import Driver
 from embedded.shop import Shop
 from local_servers.errors import LocalServersError
 from tests.broker.databases import Databases
@@ -153,7 +154,7 @@ class Round:
         """There is load again, and rows and answers of both lives agree."""
         databases, market = Databases(shop.admin_url), lived.market
         later = History(self._folders.root / "later.jsonl")
-        market.shop, market.history = shop, later
+        market.shop, market.history = Driver(shop.url), later
         market.users[:] = _ids(databases, "users", "users", "active")
         market.orders[:] = _ids(databases, "orders", "orders", "open")
         with self._steps.step("the shop works") as say:

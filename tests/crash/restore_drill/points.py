@@ -6,21 +6,17 @@ the coordinators' journals and prepared or done at the participants; the rest is
 
 from __future__ import annotations
 
-import contextlib
 import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg2
-
-from celery_config.manifest import COORDINATORS, SERVICES
+from celery_config.manifest import COORDINATORS
 from embedded.shop import Shop
 
 from . import verbs
 
-_VERB = "restore-point"
 _HELD = re.compile(r"([\d.]+) ms")
 
 
@@ -59,44 +55,9 @@ def set_restore_point(shop: Shop, name: str) -> Point:
     Raises RefusedPointError where a server is away; decisions are not held any more then.
     """
     began = time.time()
-    held = _by_the_verb(shop, name) if verbs.offered(_VERB) else _stand_in_for_the_verb(shop, name)
-    return Point(name, began, time.time(), held)
-
-
-def _by_the_verb(shop: Shop, name: str) -> float:
-    """Returns for how many milliseconds decisions were held."""
-    done = verbs.run(shop, COORDINATORS[0], _VERB, name)
+    done = verbs.run(shop, COORDINATORS[0], "restore-point", name)
     if done.returncode:
         raise RefusedPointError(f"exit code {done.returncode}: {(done.stderr or done.stdout).strip()}")
     held = _HELD.search(done.stdout)
-    assert held, f"{_VERB} does not say for how many ms decisions were held: {done.stdout}"
-    return float(held[1])
-
-
-# ---- in place of `python -m <service>_service restore-point NAME`, until there is one
-
-_HOLD = "SET lock_timeout = '5s'; LOCK TABLE transactions IN SHARE MODE"
-
-
-def _stand_in_for_the_verb(shop: Shop, name: str) -> float:
-    """The same with locks on the journals: nobody can write a decision. Returns for how many milliseconds."""
-    with contextlib.ExitStack() as stack:
-        try:
-            connections = {service: stack.enter_context(_connected(shop, service)) for service in SERVICES}
-            held_since = time.monotonic()
-            for service in COORDINATORS:
-                _do(connections[service], _HOLD)
-            for service in SERVICES:
-                _do(connections[service], "SELECT pg_create_restore_point(%s)", name)
-        except psycopg2.Error as error:
-            raise RefusedPointError(str(error).strip()) from error
-    return (time.monotonic() - held_since) * 1000
-
-
-def _connected(shop: Shop, service: str) -> Any:
-    return contextlib.closing(psycopg2.connect(shop.admin_url(service), connect_timeout=5))
-
-
-def _do(connection: Any, statement: str, *parameters: object) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
+    assert held, f"it is not said for how many ms decisions were held: {done.stdout}"
+    return Point(name, began, time.time(), float(held[1]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from tests.crash.restore_drill.backups import archiving, recovering
 from tests.crash.restore_drill.losses import Loss, differences, expected_losses, visible_losses
 from tests.crash.restore_drill.points import Point
 from tests.crash.restore_drill.states import State
-from tests.crash.restore_drill.verify import read_verdict
+from tests.crash.restore_drill.verify import verdict_of
+from tests.crash.verify import Said
 
 ADA, BOB = "0b9fd1d8-0000-4000-8000-00000000000a", "0b9fd1d8-0000-4000-8000-00000000000b"
 HOLD, TAKE = "users.hold_active_user", "products.take_stock"
@@ -149,41 +149,21 @@ def test_what_is_missing_too_much_or_for_others_is_said() -> None:
     assert members.startswith(f"verify says that it concerns {ADA}, and it concerns {ADA}, {BOB}")
 
 
-def said(*losses: dict[str, Any]) -> str:
-    return json.dumps({"losses": losses, "asked": {"users": "answered", "orders": "silent"}})
-
-
-NAMED = {
-    "transaction": ADA,
-    "kind": "orders.place_order",
-    "attempt": 1,
-    "branch": TAKE,
-    "lost": "branch",
-    "service": "products",
-    "values": {ADA: {"lines": []}},
-}
-
-
-def test_a_verdict_names_losses() -> None:
-    verdict = read_verdict("orders", 3, said(NAMED))
+def test_a_verdict_is_what_all_services_have_named_and_what_they_did_wrong() -> None:
+    of_ada = {
+        "transaction": ADA,
+        "kind": "orders.place_order",
+        "attempt": 1,
+        "branch": TAKE,
+        "lost": "branch",
+        "service": "products",
+        "values": {ADA: {"lines": []}},
+    }
+    said = Said([of_ada], ["verify of users: somebody did not answer"], ["orders knows no verb verify"])
+    verdict = verdict_of(said)
     assert verdict.losses == {LOST}
     assert [loss.members for loss in verdict.losses] == [{ADA}]
-    assert not verdict.wrong
-    assert not read_verdict("orders", 0, said()).wrong
-
-
-@pytest.mark.parametrize(
-    ("code", "answer", "words"),
-    [
-        (4, said(), "somebody did not answer: {'users': 'answered', 'orders': 'silent'}"),
-        (0, said(NAMED), "names 1 losses and ends with 0"),
-        (3, said(), "names 0 losses and ends with 3"),
-        (1, "", "ended with 1: the database is away"),
-    ],
-)
-def test_a_verdict_that_can_not_be_trusted_is_said(code: int, answer: str, words: str) -> None:
-    verdict = read_verdict("orders", code, answer, "the database is away\n")
-    assert [words in wrong for wrong in verdict.wrong] == [True]
+    assert verdict.wrong == ("verify of users: somebody did not answer", "orders knows no verb verify")
 
 
 # ---- a restore point, and what was asked around it
