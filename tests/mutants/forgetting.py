@@ -207,6 +207,13 @@ FORGETTING = (
         _FORGET + "test_all_others_are_told_once_of_each_fork",
     ),
     Mutant(
+        "a look that waited for a standby is followed by another one soon",
+        "engine/src/atomic_commit/coordinator/wait.py",
+        "min(max(_EAGER, _SHARE * (time.monotonic() - began)), _AWAY)",
+        "max(_EAGER, _SHARE * (time.monotonic() - began))",
+        "eager/messages/test_notices.py::test_after_a_look_that_waited_long_for_a_standby_the_next_one_is_soon",
+    ),
+    Mutant(
         "when the life goes on is written down",
         _LIVES,
         '"UPDATE database_identity SET seen_at = clock_timestamp()"\n    " RETURNING',

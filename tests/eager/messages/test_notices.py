@@ -151,3 +151,25 @@ def test_a_listener_that_is_frozen_is_ended_by_the_server(
     wait_until(shop, f"SELECT 1 FROM pg_stat_activity WHERE pid = {pid}", lambda there: not there, within=30)
     frozen.close()
     shop.recover()
+
+
+def test_after_a_look_that_waited_long_for_a_standby_the_next_one_is_soon(
+    shop: EagerShop, removal: TransactionRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests: list[float] = []
+    wake, pause = wait.DecisionWatch._wake, wait.DecisionWatch._pause
+
+    def waits_for_its_standby(watch: wait.DecisionWatch, asked: Any) -> None:
+        time.sleep(0.2)  # as long as it takes
+        wake(watch, asked)
+
+    def rests_so_long(watch: wait.DecisionWatch, least: float, longest: float) -> None:
+        rests.append(least)
+        pause(watch, least, longest)
+
+    monkeypatch.setattr(wait.DecisionWatch, "_wake", waits_for_its_standby)
+    monkeypatch.setattr(wait.DecisionWatch, "_pause", rests_so_long)
+    shop.atomic("users").wait(removal.id, 1.5)
+    assert rests
+    assert max(rests) <= wait._AWAY
+    shop.recover()

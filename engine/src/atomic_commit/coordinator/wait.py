@@ -85,8 +85,9 @@ class DecisionWatch:
             except Exception as error:  # the database may be away; the waiters have their own time limit
                 log.warning("decisions can't be read: %s", error)
                 longest = _AWAY
-            # On a machine that has much to do, looking must not take what the work itself needs.
-            self._pause(max(_EAGER, _SHARE * (time.monotonic() - began)), longest)
+            # On a machine that has much to do, looking must not take what the work itself needs. (A look that waited
+            # long for a standby has taken nothing.)
+            self._pause(min(max(_EAGER, _SHARE * (time.monotonic() - began)), _AWAY), longest)
 
     def _pause(self, least: float, longest: float) -> None:
         """Until something is over, or until somebody new waits but for `least` seconds, or for `longest`."""
