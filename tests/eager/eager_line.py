@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -10,7 +12,7 @@ from uuid import UUID
 from eager_shop import LIMITS, EagerShop
 from sqlalchemy import Engine
 
-from atomic_commit import TransactionRecord
+from atomic_commit import IdempotencyKey, TransactionRecord
 from atomic_commit.coordinator.attempts import Attempts
 from atomic_commit.names import Gid
 from atomic_commit.wire.hand_over import HandedOn
@@ -78,3 +80,35 @@ def attempts_within(shop: EagerShop, service: str, engine: Engine | None = None,
         shop.atomic(service).messages,
         replace(LIMITS, **limits),  # type: ignore[arg-type]
     )
+
+
+def begin_at_once(
+    shop: EagerShop, service: str, kind: str, *arguments: dict[str, Any], key: IdempotencyKey | None = None
+) -> list[Any]:
+    """They come while another one begins. Returns the record of each, or what it raises; all of them wait then."""
+    door = shop.atomic(service).coordinator._begin[kind]
+    ends: dict[int, Any] = {}
+
+    def come(number: int) -> None:
+        try:
+            ends[number] = shop.atomic(service).begin(kind, arguments[number], key)
+        except Exception as error:
+            ends[number] = error
+
+    comers = [threading.Thread(target=come, args=(number,)) for number in range(len(arguments))]
+    with shop.all_stand_in_line():
+        door._somebody_begins = True
+        with door._turn:
+            for number, comer in enumerate(comers, start=1):
+                comer.start()
+                while len(door._wait) < number:
+                    assert comer.is_alive(), ends
+                    time.sleep(0.001)
+        for comer in comers:
+            comer.join()
+        door._somebody_begins = False
+    return [ends[number] for number in range(len(comers))]
+
+
+def removals(users: list[int]) -> list[dict[str, Any]]:
+    return [{"user_id": user} for user in users]

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg2
 import pytest
 import sqlalchemy as sa
-from eager_line import ends
+from eager_line import begin_at_once, ends, removals
 from eager_shop import EagerShop
 from eager_steps import cut_before_the_commit_of_begin, lose_the_answer_to_the_next_commit
 from sqlalchemy.exc import IntegrityError
@@ -27,38 +27,6 @@ LOCAL_TRANSACTIONS = "SELECT count(DISTINCT xmin::text) FROM transactions"
 @pytest.fixture
 def users(shop: EagerShop) -> list[int]:
     return [shop.add_user(f"User{number}") for number in range(3)]
-
-
-def begin_at_once(
-    shop: EagerShop, service: str, kind: str, *arguments: dict[str, Any], key: IdempotencyKey | None = None
-) -> list[Any]:
-    """They come while another one begins. Returns the record of each, or what it raises; all of them wait then."""
-    door = shop.atomic(service).coordinator._begin[kind]
-    ends: dict[int, Any] = {}
-
-    def come(number: int) -> None:
-        try:
-            ends[number] = shop.atomic(service).begin(kind, arguments[number], key)
-        except Exception as error:
-            ends[number] = error
-
-    comers = [threading.Thread(target=come, args=(number,)) for number in range(len(arguments))]
-    with shop.all_stand_in_line():
-        door._somebody_begins = True
-        with door._turn:
-            for number, comer in enumerate(comers, start=1):
-                comer.start()
-                while len(door._wait) < number:
-                    assert comer.is_alive(), ends
-                    time.sleep(0.001)
-        for comer in comers:
-            comer.join()
-        door._somebody_begins = False
-    return [ends[number] for number in range(len(comers))]
-
-
-def removals(users: list[int]) -> list[dict[str, Any]]:
-    return [{"user_id": user} for user in users]
 
 
 def test_they_begin_in_one_local_transaction_and_end_as_all_others_do(shop: EagerShop, users: list[int]) -> None:

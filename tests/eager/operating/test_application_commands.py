@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from celery.canvas import Signature
+from eager_command import Said
 from eager_postgres import database_url
 from eager_shop import EagerShop
-from test_operators import Said
 
 from atomic_commit import Conflict, Lost, TransactionRecord
 from atomic_commit.cli import application

@@ -8,10 +8,10 @@ from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
+from eager_line import begin_at_once, removals
 from eager_shop import EagerShop
 from eager_threads import Beside
 from sqlalchemy.orm import Session
-from test_begin_batch import begin_at_once, removals
 
 from atomic_commit import Conflict, IdempotencyKey, Paused, journal
 from atomic_commit.coordinator import begin, pause

@@ -11,8 +11,8 @@ from typing import Any
 
 import psycopg2
 import pytest
-from tests.broker.http_calls import Answer
 
+from embedded.driver import Answer
 from tests.broker.shopkeeper import Shopkeeper
 from tests.installation import INSTALLATION
 
