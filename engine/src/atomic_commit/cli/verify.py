@@ -1,4 +1,4 @@
-"""What a database has forgotten: ``verify`` names it, ``redo`` runs it again or closes it."""
+"""What a database has forgotten: ``verify`` names it, ``redo`` runs it again, ``came-back-older`` says that it has."""
 
 from __future__ import annotations
 
@@ -54,6 +54,11 @@ def add_verbs(verbs: Any) -> None:
     )
     verify.add_argument("--json", action="store_true", help="one JSON object, for programs")
     verify.set_defaults(run=_verify)
+
+    older = verbs.add_parser(
+        "came-back-older", help="say that this database was set back to an earlier moment, where nothing shows it"
+    )
+    older.set_defaults(run=_came_back_older)
 
     redo = verbs.add_parser(
         "redo", help="run again what a participant has lost of a transaction that this service coordinates"
@@ -193,6 +198,18 @@ class _Progress:
             f"{so_far.branches} branches and {so_far.transactions} transactions compared, {so_far.lost} lost",
             file=sys.stderr,
         )
+
+
+# ---- came-back-older
+
+
+def _came_back_older(operated: Operated, arguments: argparse.Namespace) -> int:
+    operated.atomic().lives.came_back_older()
+    print(
+        "noted: sequences have skipped ids, what is undecided is asked about before it is decided, and within seconds"
+        " an outcome worker has all other services compare with this one"
+    )
+    return 0
 
 
 # ---- redo
