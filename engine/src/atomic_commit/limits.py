@@ -36,7 +36,7 @@ class Limits:
     ``failed_attempts``: how often a branch that fails with an unexpected error is tried.
     ``keep_transactions``, ``keep_branch_rows``: ages at which settled transactions and branch rows are removed. The
     same in every service, because one's messages meet the other's branch rows; ``retention`` says what depends on them.
-    ``quarantine_after``: unexpected errors without progress before a transaction is put aside.
+    ``quarantine_after``: unexpected errors without progress before a transaction is quarantined.
     """
 
     deadline: float = 600.0

@@ -152,7 +152,7 @@ class Coordinator:
             kinds = journal.kinds_that_wait(session)
         for unknown in kinds - self._kinds.keys():
             with Session(self._engine) as session, session.begin():
-                ids = journal.put_aside_kind(session, unknown, f"nobody here knows the kind {unknown!r}")
+                ids = journal.quarantine_kind(session, unknown, f"nobody here knows the kind {unknown!r}")
             if ids:
                 log.critical("of the unknown kind %s, QUARANTINED: %s", unknown, ", ".join(map(str, ids)))
         if kinds:
@@ -196,7 +196,7 @@ class Coordinator:
             log.info("%s is back; it owes answers in %d transactions", service, owed)
 
     def quarantine(self, transaction: UUID, error: str) -> None:
-        """Put aside what can't be settled, loudly. Its decision stands; a person has to look."""
+        """Quarantine what can't be settled, loudly. Its decision stands; a person has to look."""
         log.critical("transaction %s is QUARANTINED: %s", transaction, error)
         with Session(self._engine) as session, session.begin():
             journal.record_quarantine(session, transaction, error)

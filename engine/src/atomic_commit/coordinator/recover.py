@@ -136,7 +136,7 @@ class Sweeper:
             log.warning("transaction %s: %s; looked at again later", transaction, error)
             self._put_back([transaction])
         except Impossible as error:
-            self._put_aside(transaction, str(error))
+            self._quarantine(transaction, str(error))
         except Exception as error:
             log.exception("transaction %s can't be recovered for now", transaction)
             self._record_failure(transaction, f"{UNEXPECTED}{type(error).__name__}: {error}")
@@ -151,7 +151,7 @@ class Sweeper:
             log.warning("looks that did not count can't be put back: %s", error)
 
     def _record_failure(self, transaction: UUID, words: str) -> None:
-        """Note an unexpected error; after enough of them put the transaction aside."""
+        """Note an unexpected error; after enough of them quarantine the transaction."""
         try:
             with Session(self._engine) as session, session.begin():
                 failures = journal.record_error(session, transaction, words)
@@ -159,13 +159,13 @@ class Sweeper:
             log.exception("transaction %s: its error can't be noted", transaction)
             return
         if failures >= self._limits.quarantine_after:
-            self._put_aside(transaction, words)
+            self._quarantine(transaction, words)
 
-    def _put_aside(self, transaction: UUID, words: str) -> None:
+    def _quarantine(self, transaction: UUID, words: str) -> None:
         try:
             self._coordinator.quarantine(transaction, words)
         except Exception:
-            log.exception("transaction %s can't be put aside for now", transaction)
+            log.exception("transaction %s can't be quarantined for now", transaction)
 
     def _claim(self) -> list[tuple[UUID, float]]:
         with translated_errors(), Session(self._engine) as session, session.begin():

@@ -111,7 +111,7 @@ class TransactionRecord:
 
     @property
     def quarantined(self) -> bool:
-        """Whether it is put aside until a person has looked at it."""
+        """Whether recovery leaves it alone until a person has looked at it."""
         return self.quarantined_at is not None and self.settled_at is None
 
     @property
