@@ -35,8 +35,8 @@ _BATCH = 50
 _CLEAN_EVERY = 60.0
 #: Seconds between the looks at one transaction, by how often it was looked at.
 PAUSES = (0.5, 0.5, 1.0, 1.0, 2.0, 2.0, 4.0)
-#: The same where all that is left to do is to tell participants once more, who may be away for long: each repetition is
-#: a message that they find when they are back. That they are back they say (``Messages.announce``).
+#: The same where only answers of participants are missing. They may be away for long, and each repetition is a message
+#: that they find when they are back; that they are back they say themselves (``Messages.announce``).
 OWED_PAUSES = (0.5, 0.5, 1.0, 1.0, *(2.0**step for step in range(1, 12)), 3600.0)
 
 
@@ -71,7 +71,7 @@ class Sweeper:
         return self._thread is None or self._thread.is_alive()
 
     def sweep(self) -> int:
-        """Let go who waits, and look once at every transaction that is due. Returns how many were looked at.
+        """Dispatch what waits, and look once at every transaction that is due. Returns how many were looked at.
 
         Stops early when the broker can't be reached: the rest stays due and nothing is gained by trying each one.
         """
@@ -117,7 +117,7 @@ class Sweeper:
             self._stop.wait(self._limits.sweep_interval * random.uniform(0.5, 1.5))
 
     def _dispatch(self) -> bool:
-        """Let go who waits. Trouble with that, as with any look, is no reason not to look."""
+        """Dispatch what waits. Returns False if the broker can't be reached; of other trouble, the looks go on."""
         try:
             with translated_errors():
                 return self._coordinator.dispatch_all()

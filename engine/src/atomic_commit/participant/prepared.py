@@ -89,8 +89,8 @@ class Participant:
         self, gid: Gid, branch: BranchDeclaration, handed_on: HandedOn, meant_for: str | None = None
     ) -> HandedOn:
         """Run the branch's function for every transaction of the attempt in one local transaction, and prepare it.
-        Returns what goes to the next link: the values with the function's own added, and as the proof that makes this
-        result a yes the gid, with the id of the database in which it is prepared.
+        Returns what goes to the next link: the values, to which the function has added its own, and the proof that
+        makes this result a yes: the gid, with the id of the database in which it is prepared.
 
         `meant_for`: the id of the database for which the message is meant, if its sender knows it.
 
@@ -130,8 +130,9 @@ class Participant:
         }
 
     def _by_itself(self, branch: BranchDeclaration, values: Values, no: Ballot, run: Run) -> dict[str, Any]:
-        """A no that was said beside others, who may have taken what is missing and are now undone: a refusal stands
-        only if it is repeated without them. Else it is worth another try."""
+        """What a member's no amounts to that was said beside others. They may have taken what it lacked, and they are
+        undone now: so it runs once more, alone. A refusal that is repeated stands; else it is a conflict, which is
+        tried again."""
         if no.cause is not Cause.REFUSED or run.undisturbed:
             return no.as_cause()
         try:
@@ -178,7 +179,7 @@ class Participant:
                 reach("rollback.after_rollback_prepared")
             try:
                 answer = self._answer_without_prepared(gid, Answer.ROLLED_BACK, self._fence(gid))
-                self._confirmation.wait()  # the tombstone may be one of an earlier try
+                self._confirmation.wait()  # an earlier try may have left the tombstone without its standby
                 return answer
             except DBAPIError as error:
                 if sqlstate(error) != LOCK_NOT_AVAILABLE or last_round:
@@ -285,7 +286,8 @@ def _branch_runs(session: Session, branch: BranchDeclaration) -> Iterator[None]:
 
 
 def _refuse_to_write(state: ORMExecuteState) -> None:
-    """Whom a later branch leaves out stays in what a hold has prepared, and that will be committed."""
+    """A later branch may leave a member out. It stays in what a hold has prepared, and that is committed: so a hold
+    must have written nothing for it."""
     if state.is_insert or state.is_update or state.is_delete:
         raise Impossible("a hold may not write: declare it as a branch")
 
@@ -296,8 +298,8 @@ def _refuse_to_flush(session: Session, *_: object) -> None:
 
 
 def _refuse_to_go_on(session: Session, ended: SessionTransaction) -> None:
-    """A branch that rolls back by itself would only seem to: the transaction is ours, and what it has undone in its own
-    eyes would be prepared. (Rolling back to a savepoint is real, and allowed.)"""
+    """A branch's own rollback would undo nothing: the transaction is ours, and all that the branch believes undone
+    would be prepared. (Rolling back to a savepoint is real, and allowed.)"""
     if session.info.get("branch_runs") and not ended.nested:
         raise Impossible("a branch may not roll back by itself; let it raise")
 
@@ -334,7 +336,7 @@ def _prepare_transaction(session: Session, gid: Gid) -> None:
 
 
 def _changed(handed_on: HandedOn) -> bool:
-    """Whether somebody has changed anything so far. (Who does not say so did not know of holds.)"""
+    """Whether any branch so far was more than a hold. (Who does not say so knows no holds.)"""
     return handed_on.get("changed", bool(handed_on["prepared"]))
 
 
