@@ -42,15 +42,15 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class IdempotencyKey:
-    """A client's own name for a request: unique for each caller and route."""
+    """A client's own name for a request: unique for each caller and route.
 
-    #: who asks, as the door knows it
+    ``caller``: who asks, as the door knows it. ``route``: what is asked for, as "DELETE /users/<int:user_id>". ``key``:
+    the client's word. ``fingerprint``: of the whole request; the same key with another one is refused.
+    """
+
     caller: str
-    #: what is asked for, for example "DELETE /users/<int:user_id>"
     route: str
-    #: the client's own word
     key: str
-    #: of the whole request: the same key with another one is refused
     fingerprint: str
 
 
@@ -94,7 +94,9 @@ class TransactionRecord:
 
     ``cause``: why it is aborted or, while it is undecided, why the attempt before was given up. Its members are
     ``branch``, ``cause`` (a word of ``votes.Cause``; "refused" where the business said no), and what was said:
-    ``reason``, ``detail``, ``field``. The words of anything but a refusal are for operators only.
+    ``reason``, ``detail``, ``field``. The words of anything but a refusal are for operators only. None while nothing
+    was said against it.
+    ``values``: what begin returned. ``result``: what the kind's commit returned; None before that, and for nothing.
     """
 
     id: UUID
@@ -107,11 +109,8 @@ class TransactionRecord:
     failed_attempts: int
     #: False: its chain is not sent yet, or the broker did not take it
     dispatched: bool
-    #: what begin returned
     values: dict[str, Any]
-    #: what the kind's commit returned; None before that, and where it returned nothing
     result: dict[str, Any] | None
-    #: see above; None while nothing was said against it
     cause: dict[str, Any] | None
     #: the last trouble with it, in words for operators; None: none so far, or it is settled
     error: str | None
