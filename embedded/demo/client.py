@@ -17,10 +17,12 @@ TIMEOUT = 30.0
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, and after how many seconds."""
+    """What came back."""
 
     status: int
+    #: read from JSON
     body: Any
+    #: from the request to the whole answer
     seconds: float
 
 

@@ -43,12 +43,14 @@ _FAULTS = (str(Cause.DEFECT), str(Cause.FAILED))
 
 @dataclass(frozen=True)
 class Operated:
-    """The service that is looked at. ``program``: how its command line begins; ``engine``: its database; ``celery``: an
-    app of its installation, by which the result backend is found."""
+    """The service that is looked at."""
 
+    #: how its command line begins: "python -m users_service"
     program: str
     installation: Installation
+    #: of its database
     engine: sa.Engine
+    #: makes an app of its installation, by which the result backend is found
     celery: Callable[[], Celery]
 
 
