@@ -41,10 +41,14 @@ Roots = Mapping[str, list[int]]
 class Counts:
     """What had been counted at one moment."""
 
+    #: group (see `Roots`) → seconds of processor time
     cpu: dict[str, float]
+    #: SQL statements of the services
     statements: int
     wal_bytes: int
+    #: Redis command → how often
     commands: Counter[str]
+    #: statements that pg_stat_statements has forgotten; if this grows, `statements` is too low
     evicted: int
 
 

@@ -11,14 +11,19 @@ from typing import Any
 
 @dataclass
 class Run:
-    """One measurement of one contender. A run with something `wrong` has no figures: it did not do the work."""
+    """One measurement of one contender."""
 
     workload: str
     contender: str
+    #: from 1
     round: int
+    #: name with its unit → value; None: not measured
     figures: dict[str, float | None] = field(default_factory=dict)
+    #: what was not as it must be, a sentence each; such a run has no figures: it did not do the work
     wrong: list[str] = field(default_factory=list)
+    #: what is kept beside the figures, for people
     notes: dict[str, Any] = field(default_factory=dict)
+    #: name → (seconds since the beginning, value)
     series: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
     def drop_if_wrong(self) -> None:
@@ -28,12 +33,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Summary:
-    """One figure of one contender over all rounds; `ratio` to the reference's median of the same figure."""
+    """One figure of one contender over all rounds, in the figure's unit."""
 
     median: float
     low: float
     high: float
+    #: how many of them had the figure
     runs: int
+    #: to the reference's median of the same figure; None: there is none, or it is 0
     ratio: float | None
 
 

@@ -33,14 +33,18 @@ class Caller(Protocol):
 
 @dataclass(frozen=True)
 class Load:
-    """`processes` share the clients; `rate` a second, or None for as fast as they are answered. `seconds`: after
-    so long nothing more is asked for."""
+    """What is asked for, by how many, and how fast."""
 
     caller: Caller
+    #: each is asked for once
     items: Sequence[Any]
+    #: that ask at the same time, in all processes together
     clients: int
+    #: that share the clients
     processes: int = 1
+    #: requests a second; None: as fast as they are answered
     rate: float | None = None
+    #: after so many nothing more is asked for; None: until all is
     seconds: float | None = None
 
 
@@ -49,14 +53,14 @@ class Answer(NamedTuple):
 
     due: float
     ended: float
+    #: the caller's word for the kind of answer
     what: str
 
 
 @dataclass(frozen=True)
 class Done:
-    """`cpu`: seconds of processor time that the clients took while they asked."""
-
     answers: list[Answer]
+    #: seconds of processor time that the clients took while they asked
     cpu: float
 
     @property
@@ -187,6 +191,7 @@ class Http:
 
     host: str
     port: int
+    #: the value of the header Prefer
     prefer: str = "wait=30"
 
     def open(self) -> Callable[[tuple[str, str, Any]], str]:

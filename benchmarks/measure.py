@@ -25,16 +25,23 @@ _WARM_UP = 20
 class Measured:
     """What became of a number of removals."""
 
+    #: what the clients were answered
     done: Done
+    #: what was not as it must be, a sentence each
     wrong: list[str]
+    #: the counters at its beginning and its end
     before: Counts
     after: Counts
+    #: WAL flushes; None: not counted
     flushes: int | None
+    #: figure's name → megabytes
     peak: dict[str, float]
+    #: when the last one was done, by the monotonic clock
     ended: float
 
     @property
     def rate(self) -> float:
+        """Removals a second."""
         return len(self.done.answers) / (self.ended - self.done.began)
 
     def costs(self) -> dict[str, float | None]:

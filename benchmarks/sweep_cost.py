@@ -79,12 +79,15 @@ INSERT INTO transactions (id, kind, state, attempt, dispatched, "values", deadli
 
 @dataclass
 class Measured:
-    """The median seconds of one operation at each size, beside the median of a SELECT 1 at the same time; how many
-    pages its statements touched, which no busy machine changes; and how they found their rows at the last."""
+    """What one operation cost at each size of the history."""
 
+    #: median seconds
     medians: list[float] = field(default_factory=list)
+    #: median seconds of a SELECT 1 at the same time
     controls: list[float] = field(default_factory=list)
+    #: pages that its statements touched, which no busy machine changes
     pages: list[int] = field(default_factory=list)
+    #: how its statements found their rows at the last size
     scans: set[str] = field(default_factory=set)
 
     @property

@@ -53,7 +53,7 @@ class KeptEvents(Events):  # type: ignore[misc]  # Flower has no types
         except FileNotFoundError:
             return None
         except Exception as error:  # whatever a file that is none of ours makes of pickle
-            log.error("the history in %s can't be read, and is put aside: %s", file, error)
+            log.error("the history in %s can't be read, and is renamed to ….unreadable: %s", file, error)
             file.replace(f"{file}.unreadable")
             return None
         return state

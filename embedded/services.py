@@ -19,9 +19,11 @@ API_PATIENCE = 40.0
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What all these processes share: the folder that they run in, and their variables."""
+    """What all these processes share."""
 
+    #: the repository, which they run in
     folder: Path
+    #: all their variables but those of a single process
     variables: Mapping[str, str]
 
     @property

@@ -13,6 +13,7 @@ from local_servers.status import Status
 class ShopStatus(Status):
     """The `apis` are the services'."""
 
+    #: its URL; None while it is not up
     flower: str | None = None
     installation: str = ""
 

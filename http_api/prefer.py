@@ -31,12 +31,14 @@ LONGEST_WAIT = 30.0
 
 @dataclass(frozen=True)
 class Preference:
-    """What to do for this request: wait `wait` seconds for the decision, then answer with what is known."""
+    """What to do for this request."""
 
+    #: seconds to wait for the decision before answering with what is known
     wait: float = DEFAULT_WAIT
+    #: whether the client asked for an answer before the decision
     respond_async: bool = False
+    #: the value for `Preference-Applied` (section 3); None: nothing was asked for
     applied: str | None = None
-    """The value for `Preference-Applied` (section 3), or None when nothing was asked for."""
 
     @property
     def headers(self) -> dict[str, str]:

@@ -48,11 +48,14 @@ class ProblemType:
     """One kind of problem: its name is part of the API and never changes; its words may."""
 
     name: str
+    #: the HTTP status that it is answered with
     status: int
+    #: the same for every problem of the type
     title: str
+    #: for people who follow the type: what it means, and what to do
     explanation: str
+    #: seconds for `Retry-After` (RFC 9110, 10.2.3) unless whoever raises it knows better; None: no such header
     retry_after: int | None = None
-    """Seconds for `Retry-After` (RFC 9110, 10.2.3) when whoever raises it does not know better."""
 
     @property
     def uri(self) -> str:

@@ -43,8 +43,11 @@ class ServerPorts:
 
     postgres: int = 5440
     redis: int = 6390
+    #: AMQP
     rabbitmq: int = 0
+    #: on which Erlang nodes speak to each other
     rabbitmq_dist: int = 0
+    #: of Erlang's port mapper
     epmd: int = 0
 
     @classmethod

@@ -17,14 +17,17 @@ PHASES = ("starting", "ready", "stopping")
 
 @dataclass(frozen=True)
 class Recorded:
-    """A process as it was started; `known` is its identity. Both pid and known are None while it is down.
+    """A process as it was started.
 
     `stop_phase` and `stop_signal` are its program's: who finds it without its launcher ends it as that would have.
     """
 
     name: str
+    #: None while it is down
     pid: int | None
+    #: its `identity`, by which a pid that was given to another process is known; None while it is down
     known: str | None
+    #: on which it listens; None: none
     port: int | None = None
     stop_phase: int = 0
     stop_signal: int = signal.SIGTERM
@@ -43,11 +46,15 @@ class Status:
     """
 
     launcher: Recorded
+    #: one of `PHASES`
     phase: str
     processes: tuple[Recorded, ...] = ()
+    #: name → URL, with the password
     databases: Mapping[str, str] = field(default_factory=dict)
+    #: empty while it is not up
     broker: str = ""
     result_backend: str = ""
+    #: name → URL
     apis: Mapping[str, str] = field(default_factory=dict)
 
     @property

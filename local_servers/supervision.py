@@ -29,20 +29,24 @@ class Program:
 
     name: str
     argv: tuple[str, ...]
+    #: all its variables; nothing of this process's own is added
     environment: Mapping[str, str]
+    #: its working directory
     folder: Path
+    #: may be asked often and while the process is not there; answers within a few seconds; a job is not asked
     is_ready: Callable[[Run], bool] = field(default=lambda run: run.announced.is_set())
-    """May be asked often and while the process is not there; answers within a few seconds. A job is not asked."""
+    #: the TCP port on 127.0.0.1 on which it listens, for the status; None: none
     port: int | None = None
+    #: once a line with this text has been said, `run.announced` is set; None: never
     ready_text: str | None = None
-    """When a line with this text has been said, `run.announced` is set: it is ready, unless `is_ready` knows better."""
     stop_signal: signal.Signals = signal.SIGTERM
+    #: at a stop those with a lower number end first: what takes new work before what finishes it
     stop_phase: int = 0
-    """At a stop those with a lower number end first: what takes new work before what finishes it."""
+    #: seconds from the stop signal to SIGKILL
     patience: float = 20.0
-    """Seconds from the stop signal to SIGKILL."""
+    #: runs before every start: clears away what an earlier run left
     before: Callable[[], None] = field(default=lambda: None)
-    """Runs before every start: clears away what an earlier run left."""
+    #: uid and gid that it runs as; None: those of this process
     user: int | None = None
     group: int | None = None
 

@@ -17,13 +17,13 @@ NOBODY = 65534
 
 @dataclass(frozen=True)
 class Account:
-    """Who PostgreSQL's programs run as, and from where.
+    """Who PostgreSQL's programs run as, and from where."""
 
-    `prefix` goes before every command; `user` and `group` are what the child becomes (None: what we are).
-    """
-
+    #: the folder with `initdb` and `postgres`
     programs: Path
+    #: goes before every command
     prefix: tuple[str, ...] = ()
+    #: uid and gid that the child becomes; None: those of this process
     user: int | None = None
     group: int | None = None
 

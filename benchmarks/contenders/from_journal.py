@@ -24,6 +24,7 @@ SELECT extract(epoch FROM decided_at)::float8, state FROM transactions WHERE dec
 class Begins:
     """Accepts removals in this process, as the users API would."""
 
+    #: (name, value) of the variables that this process needs
     environment: tuple[tuple[str, str], ...]
 
     def open(self) -> Callable[[int], str]:

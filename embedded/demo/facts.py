@@ -13,6 +13,7 @@ from typing import Any, Self
 class User:
     id: int
     name: str
+    #: "active" or "removing"
     status: str
 
 
@@ -20,17 +21,19 @@ class User:
 class Product:
     id: int
     name: str
+    #: pieces that are here
     stock: int
+    #: pieces that fit in; None: any number
     capacity: int | None
 
 
 @dataclass(frozen=True)
 class Order:
-    """`lines`: product id → quantity."""
-
     id: int
     user_id: int
+    #: "open", "cancelling", "cancelled" or "fulfilled"
     status: str
+    #: product id → quantity
     lines: Mapping[int, int]
 
 
@@ -60,12 +63,16 @@ class Branch:
     """One branch of one attempt, as the coordinator tells it."""
 
     name: str
+    #: from 1
     attempt: int
     queue: str
     task_id: str
+    #: "yes", "no" or "silent"; None until its attempt is decided
     vote: str | None
+    #: "commit" or "rollback"; None until its attempt is decided
     outcome: str | None
     dispatched_at: datetime
+    #: None until then
     decided_at: datetime | None
     settled_at: datetime | None
 
@@ -75,12 +82,16 @@ class Transaction:
     """A transaction as its coordinator tells it."""
 
     id: str
+    #: "preparing", "committed", "aborted" or "quarantined"
     state: str
+    #: the last one, from 1
     attempt: int
     settled: bool
     created_at: datetime
+    #: None until then
     decided_at: datetime | None
     settled_at: datetime | None
+    #: of all attempts, in chain order
     branches: tuple[Branch, ...]
 
     @classmethod
@@ -110,8 +121,10 @@ class Transaction:
 class Task:
     """One link of a chain, with what its AsyncResult says."""
 
+    #: the gid of its branch
     id: str
     queue: str
+    #: Celery's word
     status: str
 
     @property
@@ -125,6 +138,7 @@ class Event:
 
     at: datetime
     what: str
+    #: where it was seen, in words
     seen_in: str
 
 

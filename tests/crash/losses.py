@@ -47,7 +47,7 @@ class Findings:
 
     `losses`: committed in part of the services and forgotten in another, for good: each has to be named. `undone`: a
     client was told yes or 202, and there is no trace of it anywhere, so all of it was forgotten. `overturned`: told no,
-    and committed afterwards. `in_quarantine`: contradictions that are put aside for a person. `given_twice`: ids told
+    and committed afterwards. `in_quarantine`: contradictions that are left to a person. `given_twice`: ids told
     to two who asked for a new one. `orphans`: open orders of users who do not exist, and no loss explains it.
     `violations`: what must not be, in words.
     """

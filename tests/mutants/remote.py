@@ -18,7 +18,7 @@ REMOTE = (
         _COMMAND + "[redis-cancel_consumer]",
     ),
     Mutant(
-        "remote control: an instruction that can't be carried out is put aside",
+        "remote control: an instruction that can't be carried out is kept for a person",
         "engine/src/atomic_commit/workers/message_form.py",
         '    _wanted("instruction", body.keys() <= _INSTRUCTION.keys(), "unknown fields")\n',
         "",
@@ -57,7 +57,7 @@ REMOTE = (
         "engine/src/atomic_commit/workers/consumer.py",
         "                assert_task(message, self.strategies)\n",
         "                pass\n",
-        _MALFORMED + "test_what_cannot_be_read_is_put_aside_and_said_once[redis-a time limit of x]",
+        _MALFORMED + "test_what_cannot_be_read_is_kept_and_said_once[redis-a time limit of x]",
     ),
     Mutant(
         "unreadable messages: an element of a list is looked at before kombu takes it apart",
@@ -71,7 +71,7 @@ REMOTE = (
         "engine/src/atomic_commit/workers/seldom.py",
         "            return False\n",
         "            return True\n",
-        _MALFORMED + "test_what_cannot_be_read_is_put_aside_and_said_once[redis-42]",
+        _MALFORMED + "test_what_cannot_be_read_is_kept_and_said_once[redis-42]",
     ),
     Mutant(
         "unreadable messages: the shelf is bounded",
@@ -85,6 +85,6 @@ REMOTE = (
         "engine/src/atomic_commit/workers/consumer.py",
         "then=lambda: self.call_soon(self._acknowledge, message)",
         "then=lambda: None",
-        _MALFORMED + "test_what_cannot_be_read_is_put_aside_and_said_once[redis-an unknown task]",
+        _MALFORMED + "test_what_cannot_be_read_is_kept_and_said_once[redis-an unknown task]",
     ),
 )

@@ -199,7 +199,7 @@ SHARING = (
         "            met = False\n",
         _SHARED + "test_one_whose_mark_cannot_be_taken_back_does_not_keep_the_others_undecided",
     ),
-    # ---- settled, put aside
+    # ---- settled, quarantined
     Mutant(
         "followers are settled with their leader",
         "engine/src/atomic_commit/journal/settling.py",
@@ -215,18 +215,18 @@ SHARING = (
         _LINE + "test_an_old_answer_to_one_that_led_does_not_settle_what_it_follows_now",
     ),
     Mutant(
-        "quarantine: all of an attempt are put aside together",
+        "quarantine: all of an attempt are quarantined together",
         "engine/src/atomic_commit/journal/recovering.py",
         "        .where(_with_others(transaction), table.c.settled_at.is_(None))\n",
         "        .where(table.c.id == transaction, table.c.settled_at.is_(None))\n",
-        _SHARED + "test_all_of_an_attempt_are_put_aside_together_and_released_together",
+        _SHARED + "test_all_of_an_attempt_are_quarantined_together_and_released_together",
     ),
     Mutant(
         "quarantine: all of an attempt are released together",
         "engine/src/atomic_commit/journal/recovering.py",
         "            .where(_with_others(transaction), table.c.quarantined_at",
         "            .where(table.c.id == transaction, table.c.quarantined_at",
-        _SHARED + "test_all_of_an_attempt_are_put_aside_together_and_released_together",
+        _SHARED + "test_all_of_an_attempt_are_quarantined_together_and_released_together",
     ),
     # ---- beginning together
     Mutant(

@@ -9,11 +9,11 @@ _LINE = "eager/concurrency/test_standing_in_line.py::"
 
 STANDING_IN_LINE = (
     Mutant(
-        "who is put aside is released by nobody but a person",
+        "who is quarantined is released by nobody but a person",
         "engine/src/atomic_commit/journal/settling.py",
         "quarantined_at=sa.case((_decided, None), else_=table.c.quarantined_at)",
         "quarantined_at=None",
-        _LINE + "test_the_last_answer_of_an_old_attempt_releases_nobody_who_is_put_aside",
+        _LINE + "test_the_last_answer_of_an_old_attempt_releases_nobody_who_is_quarantined",
     ),
     # ---- whose turn it is
     Mutant(
@@ -59,11 +59,11 @@ STANDING_IN_LINE = (
         _LINE + "test_an_attempt_counts_as_one_however_many_share_it",
     ),
     Mutant(
-        "the bound: what is put aside takes no attempt from the others",
+        "the bound: what is quarantined takes no attempt from the others",
         "engine/src/atomic_commit/journal/admission.py",
         "AND leader IS NULL AND quarantined_at IS NULL) AS under_way",
         "AND leader IS NULL) AS under_way",
-        _LINE + "test_what_is_put_aside_takes_no_turn",
+        _LINE + "test_what_is_quarantined_takes_no_turn",
     ),
     Mutant(
         "an attempt is shared by so many and no more",
@@ -144,25 +144,25 @@ STANDING_IN_LINE = (
         _LINE + "test_those_who_followed_wait_too_until_what_they_shared_is_settled",
     ),
     Mutant(
-        "of an unknown kind: put aside, and the others go",
+        "of an unknown kind: quarantined, and the others go",
         "engine/src/atomic_commit/coordinator/coordinator.py",
         "        for unknown in kinds - self._kinds.keys():",
         "        for unknown in set[str]():",
-        _SHARED + "test_one_of_a_kind_that_nobody_knows_is_put_aside_and_the_others_go",
+        _SHARED + "test_one_of_a_kind_that_nobody_knows_is_quarantined_and_the_others_go",
     ),
     Mutant(
         "of an unknown kind: nobody tries to let it go",
         "engine/src/atomic_commit/coordinator/coordinator.py",
         "for kind in kinds & self._kinds.keys())",
         "for kind in kinds)",
-        _SHARED + "test_one_of_a_kind_that_nobody_knows_is_put_aside_and_the_others_go",
+        _SHARED + "test_one_of_a_kind_that_nobody_knows_is_quarantined_and_the_others_go",
     ),
     Mutant(
-        "who is put aside does not go",
+        "who is quarantined does not go",
         "engine/src/atomic_commit/journal/forming.py",
         "_WAITS = (table.c.waits_until <= func.statement_timestamp(), table.c.quarantined_at.is_(None))",
         "_WAITS = (table.c.waits_until <= func.statement_timestamp(),)",
-        _LINE + "test_what_is_put_aside_while_it_stands_in_line_stays_there",
+        _LINE + "test_what_is_quarantined_while_it_stands_in_line_stays_there",
     ),
     Mutant(
         "what was not sent is sent again with the same members",

@@ -115,7 +115,7 @@ STEPS = (
         "engine/src/atomic_commit/participant/prepared.py",
         "            answer = self._answer_without_prepared(gid, Answer.COMMITTED, self._branch_row(gid))\n",
         "            answer = Answer.COMMITTED\n",
-        _RESOLVING + "test_a_commit_of_a_branch_that_is_not_there_is_put_aside_loudly",
+        _RESOLVING + "test_a_commit_of_a_branch_that_is_not_there_is_quarantined_loudly",
     ),
     Mutant(
         '"already done" on commit is success',
@@ -143,7 +143,7 @@ STEPS = (
         "engine/src/atomic_commit/coordinator/recover.py",
         '        except Exception as error:\n            log.exception("transaction %s can\'t be recovered for now"',
         '        except ZeroDivisionError as error:\n            log.exception("transaction %s can\'t be recovered for now"',
-        _RECOVERY + "test_one_poisoned_transaction_does_not_stop_the_others_and_is_put_aside_in_the_end",
+        _RECOVERY + "test_one_poisoned_transaction_does_not_stop_the_others_and_is_quarantined_in_the_end",
     ),
     Mutant(
         "two sweepers: SKIP LOCKED",

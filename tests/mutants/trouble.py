@@ -229,18 +229,18 @@ TROUBLE = (
         _RECOVERY + "test_two_sweepers_never_hold_the_same_transaction",
     ),
     Mutant(
-        "quarantine: what keeps failing is put aside",
+        "quarantine: what keeps failing is quarantined",
         "engine/src/atomic_commit/coordinator/recover.py",
         "        if failures >= self._limits.quarantine_after:",
         "        if False:",
-        _RECOVERY + "test_one_poisoned_transaction_does_not_stop_the_others_and_is_put_aside_in_the_end",
+        _RECOVERY + "test_one_poisoned_transaction_does_not_stop_the_others_and_is_quarantined_in_the_end",
     ),
     Mutant(
-        "quarantine: what contradicts the decision is put aside",
+        "quarantine: what contradicts the decision is quarantined",
         "engine/src/atomic_commit/coordinator/coordinator.py",
         "        if answer is Answer.IMPOSSIBLE:",
         "        if False:",
-        _RESOLVING + "test_a_commit_of_a_branch_that_is_not_there_is_put_aside_loudly",
+        _RESOLVING + "test_a_commit_of_a_branch_that_is_not_there_is_quarantined_loudly",
     ),
     Mutant(
         "a business refusal is final",

@@ -41,6 +41,7 @@ class RawCelery(OnServers):
 
 @dataclass(frozen=True)
 class Chains:
+    #: (name, value) of the variables that this process needs
     environment: tuple[tuple[str, str], ...]
 
     def open(self) -> Callable[[int], str]:

@@ -39,6 +39,7 @@ def only_answer(answers: Sequence[_A | Refused]) -> _A:
 class TransactionKind:
     """One operation that spans services, as the service that starts it sees it.
 
+    ``name``: without the service, for example "remove_user".
     ``begin(session, transaction, arguments) -> values``: runs inside the request, in one local transaction with the
     journal row. Checks, marks, and returns the values that the branches work on. May raise Refused, Missing, Conflict:
     then nothing was accepted and nothing is left behind.
@@ -97,16 +98,20 @@ def check_calls(service: str, kinds: Iterable[TransactionKind], calls: Collectio
 
 @dataclass(frozen=True)
 class BranchDeclaration:
-    """One branch that a service offers: its name, its function, the names of the values that it takes, and for several
-    transactions at once what locks their rows and what does the work. `holds`: it changes nothing. `safe_to_redo`: with
-    the recorded values it is right whenever it runs."""
+    """One branch that a service offers. (What each function may do, ``Branches`` says.)"""
 
+    #: "service.function"
     name: str
     function: BranchFunction
+    #: names of the values that the function takes
     takes: tuple[str, ...]
+    #: locks the rows of several transactions; None: each locks its own
     locks: BranchFunction | None = None
+    #: does the work of several transactions at once; None: the function runs for one after the other
     batch: Callable[..., Sequence[Values | Refused | None]] | None = None
+    #: whether it changes nothing
     holds: bool = False
+    #: whether it is right, with the recorded values, whenever it runs
     safe_to_redo: bool = False
 
     def given(self, values: Mapping[str, Any]) -> Values:

@@ -36,7 +36,7 @@ class Limits:
     ``failed_attempts``: how often a branch that fails with an unexpected error is tried.
     ``keep_transactions``, ``keep_branch_rows``: ages at which settled transactions and branch rows are removed. The
     same in every service, because one's messages meet the other's branch rows; ``retention`` says what depends on them.
-    ``quarantine_after``: unexpected errors without progress before a transaction is put aside.
+    ``quarantine_after``: unexpected errors without progress before a transaction is quarantined.
     ``inquire_after``: a branch that stands prepared for longer asks its coordinator.
     ``ids_per_second``: at most so many ids a sequence of the service gives away in a second. Where the database comes
     back older than it was, its sequences skip what may have been given away in the time that it has forgotten.

@@ -104,9 +104,12 @@ class Gid:
     """
 
     installation: Installation
+    #: "service.kind"
     kind: str
     transaction: UUID
+    #: from 1
     attempt: int
+    #: "service.function"
     branch: str
 
     def __post_init__(self) -> None:

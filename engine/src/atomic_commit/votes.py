@@ -96,16 +96,22 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True)
 class Ballot:
-    """One branch's vote with what was seen: Celery's status word and, for a no, the cause and its words."""
+    """One branch's vote with what was seen."""
 
+    #: "service.function"
     branch: str
     vote: Vote
+    #: Celery's word
     status: str
+    #: None for a yes
     cause: Cause | None = None
+    #: one word for programs: a refusal's own, or the name of the error; None for a yes
     reason: str | None = None
+    #: a sentence; for clients only where the cause is a refusal
     detail: str | None = None
+    #: the field of the request that is at fault; None: none in particular
     field: str | None = None
-    #: of a yes: the id of the database in which the branch is prepared
+    #: of a yes: the id of the database in which the branch is prepared; else None
     database: str | None = None
     #: the noes of single members of the attempt, where not all of them said the same: (transaction id as text, ballot)
     members: tuple[tuple[str, Ballot], ...] = ()
@@ -136,12 +142,15 @@ class Ballot:
 
 @dataclass(frozen=True)
 class Situation:
-    """What else the decision depends on: how many attempts have failed with an unexpected error (this one included, if
-    it has), and which of the two clocks ran out."""
+    """What else the decision depends on."""
 
+    #: attempts that failed with an unexpected error, this one included if it did
     failed_attempts: int
+    #: whether silence counts as a no
     patience_over: bool
+    #: whether there is no other try
     deadline_over: bool
+    #: at so many failed attempts a fault is final
     failed_attempts_limit: int
 
 

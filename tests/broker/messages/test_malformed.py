@@ -31,7 +31,7 @@ SINGLE = {
 
 
 @pytest.mark.parametrize("which", SINGLE)
-def test_what_cannot_be_read_is_put_aside_and_said_once(which: str, shop: Shopkeeper) -> None:
+def test_what_cannot_be_read_is_kept_and_said_once(which: str, shop: Shopkeeper) -> None:
     body, content, encoding, headers = SINGLE[which]
     if which == "a time limit of x":
         headers = {**headers, "task": INSTALLATION.task("orders", "commit"), "id": "a"}
@@ -49,22 +49,22 @@ def test_what_cannot_be_read_is_put_aside_and_said_once(which: str, shop: Shopke
                 message = channel.prepare_message(body, 0, content, encoding, dict(headers), {})
                 channel.basic_publish(message, exchange="", routing_key=queue)
     try:
-        wait_until(lambda: len(aside(shop)) == 20 * len(QUEUE_NAMES), "each is put aside, each once", within=20)
+        wait_until(lambda: len(kept(shop)) == 20 * len(QUEUE_NAMES), "each is kept, each once", within=20)
     except AssertionError as error:
-        pytest.fail(f"{error}: {Counter(record['queue'] for record in aside(shop))}")
-    assert {record["queue"] for record in aside(shop)} == set(QUEUE_NAMES)
+        pytest.fail(f"{error}: {Counter(record['queue'] for record in kept(shop))}")
+    assert {record["queue"] for record in kept(shop)} == set(QUEUE_NAMES)
     assert sum(counts(shop).values()) == 20 * len(QUEUE_NAMES)
     assert_unmoved(shop, pids, before)
     lines = [
         line
         for name in WORKERS
         for line in shop.shop.log_of(name)[said[name] :].splitlines()
-        if "put aside" in line or "Traceback" in line
+        if "is kept" in line or "Traceback" in line
     ]
     assert len(lines) <= len(WORKERS), lines
 
 
-def test_nothing_that_the_shop_itself_sends_is_put_aside(shop: Shopkeeper) -> None:
+def test_nothing_that_the_shop_itself_sends_is_kept(shop: Shopkeeper) -> None:
     clear(shop)
     ada, tea = shop.add_user(), shop.add_product(stock=1)
     order = shop.placed_order(ada, {tea: 1})
@@ -74,7 +74,7 @@ def test_nothing_that_the_shop_itself_sends_is_put_aside(shop: Shopkeeper) -> No
     shop.placed_order(ada, {tea: 1})
     assert shop.settled(shop.remove_user(ada)) == "committed"
     shop.assert_whole()
-    assert aside(shop) == []
+    assert kept(shop) == []
 
 
 def test_a_person_finds_it(shop: Shopkeeper) -> None:
@@ -83,7 +83,7 @@ def test_a_person_finds_it(shop: Shopkeeper) -> None:
         channel = connection.default_channel
         message = channel.prepare_message(b"hello", 0, "text/plain", "utf-8", {}, {})
         channel.basic_publish(message, exchange="", routing_key=INSTALLATION.outcome_queue("orders"))
-    wait_until(lambda: aside(shop), "it is put aside", within=20)
+    wait_until(lambda: kept(shop), "it is kept", within=20)
     urls = {"BROKER_URL": shop.shop.broker_url, "RESULT_BACKEND_URL": shop.shop.result_backend_url}
     environment = {"ATOMIC_INSTALLATION": INSTALLATION.name, "DATABASE_URL": shop.shop.database_url("users"), **urls}
 
@@ -91,11 +91,11 @@ def test_a_person_finds_it(shop: Shopkeeper) -> None:
         command = (sys.executable, "-m", "users_service", "unreadable", *arguments)
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
-    assert "1 put aside: 1 headers" in said()
+    assert "1 kept: 1 headers" in said()
     assert INSTALLATION.outcome_queue("orders") in said()
     (record,) = json.loads(said("--json"))
     assert (record["body"], record["size"]) == ("aGVsbG8=", 5)
-    assert "0 put aside" in said("--clear")
+    assert "0 kept" in said("--clear")
 
 
 @pytest.mark.parametrize("running_shop", ["redis"], indirect=True)  # the shelf is the same: beside the results
@@ -106,7 +106,7 @@ def test_the_shelf_is_bounded(shop: Shopkeeper) -> None:
     with Redis.from_url(shop.shop.broker_url) as redis:
         redis.rpush(QUEUE_NAMES[0], *[b"garbage"] * 50)
     wait_until(lambda: sum(counts(shop).values()) >= 50, "each is counted", within=20)
-    assert len(aside(shop)) == KEPT
+    assert len(kept(shop)) == KEPT
     clear(shop)
 
 
@@ -123,7 +123,7 @@ def test_hundreds_of_malformed_messages_move_nobody(shop: Shopkeeper) -> None:
         forgeries.close()
 
 
-def aside(shop: Shopkeeper) -> list[dict[str, str]]:
+def kept(shop: Shopkeeper) -> list[dict[str, str]]:
     with Redis.from_url(shop.shop.result_backend_url) as redis:
         return [json.loads(item) for item in redis.lrange(shelf_key(INSTALLATION), 0, -1)]
 

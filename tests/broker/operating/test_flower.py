@@ -76,7 +76,7 @@ def test_flowers_history_outlasts_its_restarts(shop: Shopkeeper) -> None:
     assert removal.transaction in seen(shop), "after a stop"
     with shop.down("flower"):
         history.write_bytes(b"no history")
-    assert call("GET", f"{shop.shop.flower_url}/api/tasks").status == 200, "what can't be read is put aside"
+    assert call("GET", f"{shop.shop.flower_url}/api/tasks").status == 200, "what can't be read stops nobody"
     assert history.with_name("history.unreadable").read_bytes() == b"no history"
 
 

@@ -419,7 +419,9 @@ def test_whoever_was_tried_before_is_not_tried_after_the_deadline(
 
 
 @pytest.mark.loud
-def test_all_of_an_attempt_are_put_aside_together_and_released_together(shop: EagerShop, customers: list[int]) -> None:
+def test_all_of_an_attempt_are_quarantined_together_and_released_together(
+    shop: EagerShop, customers: list[int]
+) -> None:
     begun = all_removed(shop, customers)
     with shop.post.loses():
         shop.dispatch("users", "remove_user")
@@ -433,7 +435,9 @@ def test_all_of_an_attempt_are_put_aside_together_and_released_together(shop: Ea
 
 
 @pytest.mark.loud
-def test_one_of_a_kind_that_nobody_knows_is_put_aside_and_the_others_go(shop: EagerShop, customers: list[int]) -> None:
+def test_one_of_a_kind_that_nobody_knows_is_quarantined_and_the_others_go(
+    shop: EagerShop, customers: list[int]
+) -> None:
     begun = all_removed(shop, customers)
     shop.query("users", "UPDATE transactions SET kind = 'refund' WHERE id = :id", id=begun[0].id)
     assert shop.atomic("users").coordinator.dispatch_all()

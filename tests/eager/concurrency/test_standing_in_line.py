@@ -108,17 +108,17 @@ def test_an_attempt_counts_as_one_however_many_share_it(shop: EagerShop, users: 
 
 
 @pytest.mark.loud
-def test_what_is_put_aside_takes_no_turn(shop: EagerShop, users: list[int]) -> None:
-    aside = [shop.begin("users", "remove_user", user_id=id) for id in users[: LIMITS.attempts_at_once]]
-    for record in aside:
+def test_what_is_quarantined_takes_no_turn(shop: EagerShop, users: list[int]) -> None:
+    quarantined = [shop.begin("users", "remove_user", user_id=id) for id in users[: LIMITS.attempts_at_once]]
+    for record in quarantined:
         shop.atomic("users").coordinator.quarantine(record.id, "look at it")
     assert not shop.begin("users", "remove_user", user_id=users[-1]).waiting
-    release(shop, *aside)
+    release(shop, *quarantined)
     shop.recover()
 
 
 @pytest.mark.loud
-def test_what_is_put_aside_while_it_stands_in_line_stays_there(shop: EagerShop, users: list[int]) -> None:
+def test_what_is_quarantined_while_it_stands_in_line_stays_there(shop: EagerShop, users: list[int]) -> None:
     begun = all_removed(shop, users[:3])
     shop.atomic("users").coordinator.quarantine(begun[1].id, "look at it")
     shop.sweep()
@@ -128,7 +128,9 @@ def test_what_is_put_aside_while_it_stands_in_line_stays_there(shop: EagerShop, 
 
 
 @pytest.mark.loud
-def test_the_last_answer_of_an_old_attempt_releases_nobody_who_is_put_aside(shop: EagerShop, users: list[int]) -> None:
+def test_the_last_answer_of_an_old_attempt_releases_nobody_who_is_quarantined(
+    shop: EagerShop, users: list[int]
+) -> None:
     """They stand in line for the next one; that they may go is for a person to say."""
     begun = all_removed(shop, users[:2])
     with shop.post.loses():

@@ -36,7 +36,7 @@ def owed(shop: EagerShop) -> TransactionRecord:
 
 
 @pytest.fixture
-def aside(shop: EagerShop) -> TransactionRecord:
+def quarantined(shop: EagerShop) -> TransactionRecord:
     removal = shop.begin("users", "remove_user", user_id=shop.add_user("Edsger"))
     shop.atomic("users").coordinator.quarantine(removal.id, "the branch\nis not there")
     return removal
@@ -59,14 +59,14 @@ def test_what_is_not_settled_is_seen_at_a_glance_the_oldest_first(
     settled: str,
     undecided: TransactionRecord,
     owed: TransactionRecord,
-    aside: TransactionRecord,
+    quarantined: TransactionRecord,
 ) -> None:
     said = command("users", "transactions")
     first, heads, *rows = said.lines
     assert said.code == 0
     assert first.startswith("1 undecided, 1 owed, 1 quarantined; the oldest was accepted "), first
     assert heads.split() == ["TRANSACTION", "KIND", "STATE", "ATTEMPT", "AGE", "OWED", "ERROR"]
-    assert [row.split()[0] for row in rows] == [str(r.id) for r in (undecided, owed, aside)], said.out
+    assert [row.split()[0] for row in rows] == [str(r.id) for r in (undecided, owed, quarantined)], said.out
     assert "commit orders.cancel_user_orders (attempt 1), commit products.restock (attempt 1)" in rows[1]
     assert "preparing, quarantined for " in rows[2], rows[2]
     assert rows[2].endswith("the branch"), "the first line of the error: a row stays a row"
@@ -80,8 +80,8 @@ def test_what_is_not_settled_is_seen_at_a_glance_the_oldest_first(
         (["--state", "preparing"], ["undecided"]),
         (["--state", "committed"], ["owed"]),
         (["--state", "aborted"], []),
-        (["--state", "quarantined"], ["aside"]),
-        (["--quarantined"], ["aside"]),
+        (["--state", "quarantined"], ["quarantined"]),
+        (["--quarantined"], ["quarantined"]),
         (["--limit", "2"], ["undecided", "owed"]),
         (["--older-than", "100"], ["owed"]),
         (["--older-than", "100", "--state", "preparing"], []),
@@ -93,7 +93,7 @@ def test_the_listing_is_narrowed_by_its_options_and_read_by_programs(
     settled: str,
     undecided: TransactionRecord,
     owed: TransactionRecord,
-    aside: TransactionRecord,
+    quarantined: TransactionRecord,
     words: list[str],
     found: list[str],
 ) -> None:
@@ -101,7 +101,7 @@ def test_the_listing_is_narrowed_by_its_options_and_read_by_programs(
         shop.query(
             "users", "UPDATE transactions SET created_at = now() - interval '101 seconds' WHERE id = :id", id=owed.id
         )
-    names = {str(undecided.id): "undecided", str(owed.id): "owed", str(aside.id): "aside"}
+    names = {str(undecided.id): "undecided", str(owed.id): "owed", str(quarantined.id): "quarantined"}
     listed = json.loads(command("users", "transactions", "--json", *words).out)
     assert [names[each["id"]] for each in listed] == found
     for each in listed:
@@ -109,7 +109,7 @@ def test_the_listing_is_narrowed_by_its_options_and_read_by_programs(
             *("id", "kind", "state", "decision", "attempt", "age", "created_at", "quarantined_at", "owed", "error"),
             "cause",
         }
-        assert (each["quarantined_at"] is not None) is (names[each["id"]] == "aside")
+        assert (each["quarantined_at"] is not None) is (names[each["id"]] == "quarantined")
         assert len(each["owed"]) == (2 if names[each["id"]] == "owed" else 0)
 
 
@@ -177,19 +177,19 @@ def test_the_settled_and_the_unsettled_are_listed_over_http(
 
 @pytest.mark.loud
 def test_a_released_transaction_is_settled_by_recovery(
-    shop: EagerShop, command: Command, aside: TransactionRecord
+    shop: EagerShop, command: Command, quarantined: TransactionRecord
 ) -> None:
-    said = command("users", "release", str(aside.id))
+    said = command("users", "release", str(quarantined.id))
     assert said.code == 0
-    assert str(aside.id) in said.out
-    assert "the branch" in said.out, "why it was put aside"
+    assert str(quarantined.id) in said.out
+    assert "the branch" in said.out, "why it was quarantined"
     shop.recover()
-    assert shop.transaction("users", aside.id)["state"] == "committed"
+    assert shop.transaction("users", quarantined.id)["state"] == "committed"
 
 
 @pytest.mark.loud
 def test_what_is_not_quarantined_is_not_released_and_the_line_says_what_it_is(
-    shop: EagerShop, command: Command, settled: str, aside: TransactionRecord
+    shop: EagerShop, command: Command, settled: str, quarantined: TransactionRecord
 ) -> None:
     before = shop.everything()
     for id, words in (
@@ -201,9 +201,9 @@ def test_what_is_not_quarantined_is_not_released_and_the_line_says_what_it_is(
         assert said.err.startswith("nothing done: ")
         assert words in said.err
     assert shop.everything() == before
-    assert command("orders", "release", str(aside.id)).code == 1, "it is another service's"
-    assert command("users", "release", str(aside.id)).code == 0
-    again = command("users", "release", str(aside.id))
+    assert command("orders", "release", str(quarantined.id)).code == 1, "it is another service's"
+    assert command("users", "release", str(quarantined.id)).code == 0
+    again = command("users", "release", str(quarantined.id))
     assert again.code == 1
     assert "it is preparing and not settled" in again.err
     shop.recover()

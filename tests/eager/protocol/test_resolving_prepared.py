@@ -135,7 +135,7 @@ def test_a_commit_repeated_is_a_commit(shop: EagerShop, removal: TransactionReco
 
 @pytest.mark.loud
 @pytest.mark.leaves("unsettled", "unbalanced")
-def test_a_commit_of_a_branch_that_is_not_there_is_put_aside_loudly(
+def test_a_commit_of_a_branch_that_is_not_there_is_quarantined_loudly(
     shop: EagerShop, removal: TransactionRecord, caplog: pytest.LogCaptureFixture
 ) -> None:
     orders, products = shop.gids(removal)
@@ -156,7 +156,7 @@ def test_a_commit_of_a_branch_that_is_not_there_is_put_aside_loudly(
 
 @pytest.mark.loud
 @pytest.mark.leaves("unsettled", "unbalanced")
-def test_a_rollback_of_a_branch_that_is_committed_is_put_aside_loudly(
+def test_a_rollback_of_a_branch_that_is_committed_is_quarantined_loudly(
     shop: EagerShop, removal: TransactionRecord, caplog: pytest.LogCaptureFixture
 ) -> None:
     orders, _ = shop.gids(removal)

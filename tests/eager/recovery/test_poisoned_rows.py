@@ -1,4 +1,4 @@
-"""Rows that no code of ours wrote: each is put aside loudly, holds nobody up, and is settled once it is repaired."""
+"""Rows that no code of ours wrote: each is quarantined loudly, holds nobody up, and is settled once it is repaired."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def alarms(caplog: pytest.LogCaptureFixture, removal: TransactionRecord) -> list
 
 
 @pytest.mark.leaves("undecided", "prepared", "unbalanced")
-def test_a_poisoned_transaction_holds_nobody_up_and_is_put_aside_loudly(
+def test_a_poisoned_transaction_holds_nobody_up_and_is_quarantined_loudly(
     shop: EagerShop, poisoned: Poisoned, caplog: pytest.LogCaptureFixture
 ) -> None:
     grace = shop.add_user("Grace")
@@ -237,7 +237,7 @@ def test_once_it_is_repaired_and_released_it_is_settled_as_it_was_decided(shop: 
 
 
 @pytest.mark.leaves("undecided", "prepared", "unbalanced")
-def test_released_without_a_repair_it_is_put_aside_again_and_as_loudly(
+def test_released_without_a_repair_it_is_quarantined_again_and_as_loudly(
     shop: EagerShop, poisoned: Poisoned, caplog: pytest.LogCaptureFixture
 ) -> None:
     sweep_until_quarantined(shop, poisoned.removal)
@@ -273,7 +273,7 @@ def test_what_is_not_quarantined_is_not_released(shop: EagerShop, user: int) -> 
 
 
 def test_whatever_moves_it_on_lifts_the_quarantine(shop: EagerShop, user: int) -> None:
-    """An older worker put aside a kind that a newer one knows, and the newer one gets the chain's last link."""
+    """An older worker quarantined a kind that a newer one knows, and the newer one gets the chain's last link."""
     removal = shop.begin("users", "remove_user", user_id=user)
     handed_on = shop.prepare_all(removal)
     coordinator = shop.atomic("users").coordinator

@@ -33,12 +33,12 @@ def test_a_sweeper_that_starts_looks_at_everything_at_once_however_far_it_was_pu
     assert shop.status_of_user(user) is None
 
 
-# ---- "One poisoned transaction stops the sweep: each is handled alone, and put aside if need be"
+# ---- "One poisoned transaction stops the sweep: each is handled alone, and quarantined if need be"
 
 
 @pytest.mark.loud
 @pytest.mark.leaves("undecided")
-def test_one_poisoned_transaction_does_not_stop_the_others_and_is_put_aside_in_the_end(
+def test_one_poisoned_transaction_does_not_stop_the_others_and_is_quarantined_in_the_end(
     shop: EagerShop, user: int, order: int, removal: TransactionRecord
 ) -> None:
     shop.query("users", "UPDATE transactions SET kind = 'refund_everybody'")
@@ -144,7 +144,7 @@ def test_a_locked_row_is_a_passing_trouble_for_recovery_and_nothing_to_alarm_any
     assert shop.status_of_user(user) == "active"
 
 
-def test_a_passing_trouble_after_a_long_wait_does_not_put_a_transaction_aside_for_good(
+def test_a_passing_trouble_after_a_long_wait_does_not_quarantine_a_transaction_for_good(
     shop: EagerShop, user: int, order: int
 ) -> None:
     """The broker was away for long, so recovery has looked often. Then one look meets a locked row."""

@@ -394,10 +394,10 @@ def _broken(*_: Any, **__: Any) -> None:
     raise Lost("the connection is gone")
 
 
-# ---- who was put aside because of it
+# ---- who was quarantined because of it
 
 
-def test_one_that_was_put_aside_because_of_it_is_released_and_settles(
+def test_one_that_was_quarantined_because_of_it_is_released_and_settles(
     shop: EagerShop, command: Command, user: int, order: int, teapot: int
 ) -> None:
     removal = shop.begin("users", "remove_user", user_id=user)

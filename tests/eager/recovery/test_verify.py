@@ -217,7 +217,7 @@ def test_what_stands_prepared_again_asks_by_itself_and_is_not_lost(shop: EagerSh
         shop.participant_of(gid).commit(gid)
 
 
-def test_of_one_that_was_put_aside_because_of_it_the_branch_is_lost(shop: EagerShop, user: int, order: int) -> None:
+def test_of_one_that_was_quarantined_because_of_it_the_branch_is_lost(shop: EagerShop, user: int, order: int) -> None:
     removal = shop.begin("users", "remove_user", user_id=user)
     handed_on = shop.prepare_all(removal)
     shop.query_outside("orders", f"ROLLBACK PREPARED '{shop.gids(removal)[0]}'")

@@ -1,4 +1,4 @@
-"""Which messages a worker takes apart, and which it puts aside."""
+"""Which messages a worker takes apart, and which it keeps for a person."""
 
 from __future__ import annotations
 

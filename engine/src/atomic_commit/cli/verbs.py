@@ -37,7 +37,7 @@ from atomic_commit.names import Installation
 from atomic_commit.participant.in_doubt import InDoubt, in_doubt
 from atomic_commit.postgres.identity import owner_of
 from atomic_commit.votes import Cause
-from atomic_commit.workers.unreadable import clear, put_aside
+from atomic_commit.workers.unreadable import clear, read_kept
 
 #: The causes whose words are for operators alone.
 _FAULTS = (str(Cause.DEFECT), str(Cause.FAILED))
@@ -45,13 +45,16 @@ _FAULTS = (str(Cause.DEFECT), str(Cause.FAILED))
 
 @dataclass(frozen=True)
 class Operated:
-    """The service that is looked at. ``program``: how its command line begins; ``engine``: its database; ``celery``: an
-    app of its installation, by which the result backend is found; ``atomic``: the service, where others are asked."""
+    """The service that is looked at."""
 
+    #: how its command line begins: "python -m users_service"
     program: str
     installation: Installation
+    #: of its database
     engine: sa.Engine
+    #: makes an app of its installation, by which the result backend is found
     celery: Callable[[], Celery]
+    #: the service, where others are asked
     atomic: Callable[[], AtomicCommit]
 
 
@@ -198,7 +201,7 @@ def _release(operated: Operated, arguments: argparse.Namespace) -> int:
         before = records.read(session, transaction)
         released = journal.release(session, transaction)
     if released and before:
-        print(f"{transaction} is released; recovery takes it up again. It was put aside because: {before.error}")
+        print(f"{transaction} is released; recovery takes it up again. It was quarantined because: {before.error}")
         return 0
     if before is None:
         print(f"nothing done: this service coordinates no transaction {transaction}", file=sys.stderr)
@@ -266,7 +269,7 @@ def _unreadable(operated: Operated, arguments: argparse.Namespace) -> int:
     try:
         if arguments.clear:
             clear(celery, operated.installation)
-        found, counts = put_aside(celery, operated.installation, arguments.limit)
+        found, counts = read_kept(celery, operated.installation, arguments.limit)
     except Exception as error:  # the result backend's client raises its own kinds
         print(f"the result backend, where they are kept, can't be asked: {error}", file=sys.stderr)
         return 1
@@ -274,7 +277,7 @@ def _unreadable(operated: Operated, arguments: argparse.Namespace) -> int:
         print(json.dumps(found, indent=2))
         return 0
     told = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
-    print(f"{sum(counts.values())} put aside{f': {told}' if told else ''}")
+    print(f"{sum(counts.values())} kept{f': {told}' if told else ''}")
     if found:
         rows = [(r["at"], r["queue"], r["worker"], str(r["size"]), f"{r['reason']}: {r['detail']}") for r in found]
         print(as_table(("AT", "QUEUE", "WORKER", "BYTES", "WHY"), rows))

@@ -37,11 +37,13 @@ class _Newcomer:
 
     transaction: UUID
     arguments: Values
+    #: None where the client gave no idempotency key
     key: IdempotencyKey | None
-    #: What it is if the commit for all of them has happened; whether that was answered.
+    #: as it was accepted, if the commit for all of them has happened; None until then, and where it begins by itself
     record: TransactionRecord | None = None
+    #: whether that commit was answered
     certain: bool = False
-    #: It has had its turn. Without a record it begins by itself.
+    #: whether it has had its turn
     done: bool = False
 
 

@@ -4,9 +4,9 @@ Each public verb is one step of the protocol, safe to repeat and to interrupt an
 found in the journal by recovery, which calls the same verbs.
 
 ``begin``       local transaction: checks, marks, journal row. From its commit on the request is never lost.
-``dispatch``    those that wait go, as far as attempts are free for them (``attempts.py``).
+``dispatch``    transactions that wait go into attempts, as many as may be under way (``attempts.py``).
 ``decide``      one local transaction: the conditional update together with the local change (``decide.py``).
-``acknowledge`` a participant has answered; the last answer settles the attempt and lets go who waits for that.
+``acknowledge`` a participant has answered; the last answer settles the attempt, and what waited for that goes.
 ``hear``        a participant has testified what it knows, to a coordinator that may have forgotten (``ask.py``).
 ``look``        whatever the rows say is still to be done for one transaction.
 """
@@ -74,9 +74,10 @@ class Coordinator:
         """Accept a transaction, or join the one that was accepted under the same idempotency key.
 
         Raises Refused or Missing (the kind's begin said no), Paused, Conflict (a row was locked for too long),
-        KeyReused, or Lost. Then this call has accepted nothing and leaves nothing behind, but for two kinds of Lost:
-        one that names a transaction (the database went away during the commit, and whether it was accepted only that
-        transaction's URL can tell), and KeyTaken. Once it is accepted nothing raises.
+        KeyReused, or Lost. Then nothing was accepted and nothing is left behind, but for two kinds of Lost. One names a
+        transaction: the database went away during the commit, and only that transaction's URL can tell whether it was
+        accepted. The other is KeyTaken: an earlier request with this key was accepted. Once a transaction is accepted
+        nothing raises.
         """
         if key and (earlier := self._joined(key)):
             return earlier
@@ -91,8 +92,8 @@ class Coordinator:
         return record
 
     def _joined_after(self, error: Exception, key: IdempotencyKey) -> TransactionRecord | None:
-        """``_joined``, for one that was not accepted because of `error`. Where the question fails as well, what `error`
-        knows is not lost: the name of a transaction that may be accepted, or that there is one under this key."""
+        """``_joined``, for a request that was not accepted because of `error`. If the journal can't be read either, the
+        caller still learns what `error` knows: which transaction may be accepted, or that the key is taken."""
         try:
             return self._joined(key)
         except KeyReused:
@@ -106,11 +107,11 @@ class Coordinator:
             raise
 
     def _set_out(self, kind_name: str, record: TransactionRecord) -> None:
-        """Send what was accepted on its way. It stays accepted whatever goes wrong here, which is for recovery."""
+        """Send an accepted transaction on its way. Whatever goes wrong, it stays accepted, and recovery sends it."""
         try:
             if not record.waiting:
                 self.attempts.send(attempt_of([record]))
-            # Also for those who came while this one had the turn, and did not wait for it.
+            # Also when this one was sent: others may have come meanwhile, and given up their turn to dispatch.
             self._after_begin[kind_name].do(lambda: self._dispatch_if_possible(kind_name))
         except Exception:
             log.exception("transaction %s is accepted and waits for recovery", record.id)
@@ -125,10 +126,10 @@ class Coordinator:
     # ---- attempts
 
     def dispatch(self, kind_name: str) -> bool:
-        """Let those that wait go, as far as attempts are free for them. Returns False if the broker could not be
-        reached.
+        """Make attempts of the transactions that wait, as many as may be under way, and send them. Returns False if the
+        broker could not be reached.
 
-        Whoever accepts, decides or settles does it afterwards, and so does every sweep.
+        It follows every begin, every decision and every settlement, and every sweep does it.
         """
         while (attempt := self.attempts.next(self._kinds[kind_name])) is not None:
             if attempt.branches:
@@ -139,8 +140,8 @@ class Coordinator:
         return True
 
     def _dispatch_if_possible(self, kind_name: str) -> None:
-        """For whoever has done its own part already: what is accepted or decided stays so, and the next sweep
-        dispatches. Whatever goes wrong here, mostly with a transaction of somebody else, is not raised."""
+        """``dispatch`` for a caller whose own step is committed already. What goes wrong here mostly concerns another
+        transaction: it is logged, not raised, and the next sweep dispatches."""
         try:
             with translated_errors():
                 self.dispatch(kind_name)
@@ -150,12 +151,12 @@ class Coordinator:
             log.exception("%s: who waits does not go yet", kind_name)
 
     def dispatch_all(self) -> bool:
-        """``dispatch`` for every kind of which somebody waits. Returns False if the broker could not be reached."""
+        """``dispatch`` for every kind that has a transaction waiting. False if the broker could not be reached."""
         with Session(self._reads) as session:
             kinds = journal.kinds_that_wait(session)
         for unknown in kinds - self._kinds.keys():
             with Session(self._engine) as session, session.begin():
-                ids = journal.put_aside_kind(session, unknown, f"nobody here knows the kind {unknown!r}")
+                ids = journal.quarantine_kind(session, unknown, f"nobody here knows the kind {unknown!r}")
             if ids:
                 log.critical("of the unknown kind %s, QUARANTINED: %s", unknown, ", ".join(map(str, ids)))
         if kinds:
@@ -179,7 +180,8 @@ class Coordinator:
     # ---- settle
 
     def acknowledge(self, leader: UUID, number: int, branch: str, answer: Answer) -> None:
-        """A participant has answered; the last answer settles the attempt, and those that are to be tried again go."""
+        """Record a participant's answer. The last one settles the attempt, and its members that are to be tried again
+        are dispatched."""
         if answer is Answer.IMPOSSIBLE:
             self._contradicted(leader, number, branch)
             return
@@ -213,14 +215,14 @@ class Coordinator:
             self.quarantine(transaction, str(error))
 
     def participant_is_back(self, service: str) -> None:
-        """A participant says that it can answer: it is told at once what it owes."""
+        """A participant says that it can answer again: every outcome that it has not answered is sent at once."""
         with Session(self._engine) as session, session.begin():
             owed = journal.bring_owed_forward(session, service)
         if owed:
             log.info("%s is back; it owes answers in %d transactions", service, owed)
 
     def quarantine(self, transaction: UUID, error: str) -> None:
-        """Put aside what can't be settled, loudly. Its decision stands; a person has to look."""
+        """Quarantine what can't be settled, loudly. Its decision stands; a person has to look."""
         log.critical("transaction %s is QUARANTINED: %s", transaction, error)
         with Session(self._engine) as session, session.begin():
             journal.record_quarantine(session, transaction, error)
@@ -250,6 +252,7 @@ class Coordinator:
         return True
 
     def _abort_late(self, attempt: Attempt) -> bool:
+        """Abort an attempt without branches, which was made only for that. (See ``Attempts.next``.)"""
         if not all(member.late for member in attempt.members):
             raise Impossible(f"{attempt} was dispatched, and its branches are not in the journal")
         self.decider.abort(attempt)

@@ -35,8 +35,8 @@ _BATCH = 50
 _CLEAN_EVERY = 60.0
 #: Seconds between the looks at one transaction, by how often it was looked at.
 PAUSES = (0.5, 0.5, 1.0, 1.0, 2.0, 2.0, 4.0)
-#: The same where all that is left to do is to tell participants once more, who may be away for long: each repetition is
-#: a message that they find when they are back. That they are back they say (``Messages.announce``).
+#: The same where only answers of participants are missing. They may be away for long, and each repetition is a message
+#: that they find when they are back; that they are back they say themselves (``Messages.announce``).
 OWED_PAUSES = (0.5, 0.5, 1.0, 1.0, *(2.0**step for step in range(1, 12)), 3600.0)
 
 
@@ -71,7 +71,7 @@ class Sweeper:
         return self._thread is None or self._thread.is_alive()
 
     def sweep(self) -> int:
-        """Let go who waits, and look once at every transaction that is due. Returns how many were looked at.
+        """Dispatch what waits, and look once at every transaction that is due. Returns how many were looked at.
 
         Stops early when the broker can't be reached: the rest stays due and nothing is gained by trying each one.
         """
@@ -117,7 +117,7 @@ class Sweeper:
             self._stop.wait(self._limits.sweep_interval * random.uniform(0.5, 1.5))
 
     def _dispatch(self) -> bool:
-        """Let go who waits. Trouble with that, as with any look, is no reason not to look."""
+        """Dispatch what waits. Returns False if the broker can't be reached; of other trouble, the looks go on."""
         try:
             with translated_errors():
                 return self._coordinator.dispatch_all()
@@ -136,7 +136,7 @@ class Sweeper:
             log.warning("transaction %s: %s; looked at again later", transaction, error)
             self._put_back([transaction])
         except Impossible as error:
-            self._put_aside(transaction, str(error))
+            self._quarantine(transaction, str(error))
         except Exception as error:
             log.exception("transaction %s can't be recovered for now", transaction)
             self._record_failure(transaction, f"{UNEXPECTED}{type(error).__name__}: {error}")
@@ -151,7 +151,7 @@ class Sweeper:
             log.warning("looks that did not count can't be put back: %s", error)
 
     def _record_failure(self, transaction: UUID, words: str) -> None:
-        """Note an unexpected error; after enough of them put the transaction aside."""
+        """Note an unexpected error; after enough of them quarantine the transaction."""
         try:
             with Session(self._engine) as session, session.begin():
                 failures = journal.record_error(session, transaction, words)
@@ -159,13 +159,13 @@ class Sweeper:
             log.exception("transaction %s: its error can't be noted", transaction)
             return
         if failures >= self._limits.quarantine_after:
-            self._put_aside(transaction, words)
+            self._quarantine(transaction, words)
 
-    def _put_aside(self, transaction: UUID, words: str) -> None:
+    def _quarantine(self, transaction: UUID, words: str) -> None:
         try:
             self._coordinator.quarantine(transaction, words)
         except Exception:
-            log.exception("transaction %s can't be put aside for now", transaction)
+            log.exception("transaction %s can't be quarantined for now", transaction)
 
     def _claim(self) -> list[tuple[UUID, float]]:
         with translated_errors(), Session(self._engine) as session, session.begin():

@@ -119,9 +119,13 @@ class DecisionWatch:
 class _Waiter:
     """One request that waits."""
 
+    #: seconds that participants are given to answer once it is committed
     moment: float
+    #: set when `record` is there
     event: threading.Event = field(default_factory=threading.Event)
+    #: None until there is what it waits for
     record: TransactionRecord | None = None
+    #: when its decision was first seen, by the monotonic clock; None until then
     _decided: float | None = None
 
     def has_waited(self) -> bool:

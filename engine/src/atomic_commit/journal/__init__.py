@@ -22,7 +22,7 @@ from atomic_commit.journal.forming import (
     kinds_that_wait,
     mark_dispatched,
     mark_unpublished,
-    put_aside_kind,
+    quarantine_kind,
     somebody_may_go,
     start_attempt,
 )
@@ -63,8 +63,8 @@ __all__ = [
     "pause",
     "pin_database",
     "pinned_databases",
-    "put_aside_kind",
     "put_back",
+    "quarantine_kind",
     "quarantined_among",
     "read_pause",
     "record_commit",

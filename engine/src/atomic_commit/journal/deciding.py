@@ -53,8 +53,8 @@ def record_decision(
 
     From here on the local transaction waits for no lock for longer than `lock_timeout` seconds.
 
-    An abort that another try may spare frees its idempotency key: the client was told to try again, and is not to be
-    answered with this one until it is forgotten.
+    An abort that another try may avoid frees its idempotency key: the client is told to try again, and the same key
+    must not answer it with this abort.
     """
     worth_another_try = state is State.ABORTED and (cause or {}).get("cause") not in KEEP_THEIR_KEY
     met = session.scalars(
@@ -139,7 +139,7 @@ def record_outcomes(
 
 
 def tell_who_waits(session: Session) -> None:
-    """With this local transaction something is over."""
+    """Notify whoever waits for a decision, when this local transaction commits."""
     session.execute(_TELL_WHO_WAITS)
 
 

@@ -43,11 +43,11 @@ def somebody_may_go(session: Session, kind: str, attempts_at_once: int) -> bool:
 
 
 def kinds_that_wait(session: Session) -> set[str]:
-    """The kinds of which some transaction waits, or is put aside while it does."""
+    """The kinds of which some transaction waits, or is quarantined while it does."""
     return set(session.scalars(_KINDS_THAT_WAIT))
 
 
-def put_aside_kind(session: Session, kind: str, error: str) -> set[UUID]:
+def quarantine_kind(session: Session, kind: str, error: str) -> set[UUID]:
     """Quarantine those of a kind that wait, and that nobody here can dispatch. Returns them."""
     statement = update(table).where(table.c.kind == kind, *_WAITS)
     return changed(session, statement.values(quarantined_at=NOW, next_look_at=None, error=error))

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from atomic_commit.journal.records import State, TransactionRecord, read_all, with_time
 from atomic_commit.journal.schema import transactions as table
 
-#: Beside the states of the protocol: put aside until a person has looked at it.
+#: Beside the states of the protocol: recovery leaves it alone until a person has looked at it.
 QUARANTINED = "quarantined"
 STATES = (*(str(state) for state in State), QUARANTINED)
 
@@ -35,9 +35,9 @@ def aborted_for(session: Session, causes: Sequence[str], *, limit: int) -> list[
 
 def counts_of_unsettled(session: Session) -> tuple[dict[str, int], float | None]:
     """How many are undecided, owed to a participant, and quarantined; and the age of the oldest in seconds, or None."""
-    aside = table.c.quarantined_at.is_not(None)
+    quarantined = table.c.quarantined_at.is_not(None)
     undecided = table.c.state == State.PREPARING
-    groups = {"undecided": undecided & ~aside, "owed": ~undecided & ~aside, QUARANTINED: aside}
+    groups = {"undecided": undecided & ~quarantined, "owed": ~undecided & ~quarantined, QUARANTINED: quarantined}
     oldest = func.extract("epoch", func.clock_timestamp() - func.min(table.c.created_at))
     columns = [func.count().filter(condition) for condition in groups.values()]
     *numbers, seconds = session.execute(select(*columns, oldest).where(table.c.settled_at.is_(None))).one()

@@ -42,7 +42,11 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class IdempotencyKey:
-    """A client's own name for a request: unique a caller and route; `fingerprint` tells whether it is the same one."""
+    """A client's own name for a request: unique for each caller and route.
+
+    ``caller``: who asks, as the door knows it. ``route``: what is asked for, as "DELETE /users/<int:user_id>". ``key``:
+    the client's word. ``fingerprint``: of the whole request; the same key with another one is refused.
+    """
 
     caller: str
     route: str
@@ -52,18 +56,29 @@ class IdempotencyKey:
 
 @dataclass(frozen=True)
 class BranchRecord:
-    """One branch of one attempt, as the coordinator knows it. ``transaction_id`` is the attempt's leader."""
+    """One branch of one attempt, as the coordinator knows it."""
 
+    #: the attempt's leader
     transaction_id: UUID
+    #: "service.function"
     name: str
+    #: which of the leader's attempts, from 1
     attempt: int
+    #: its place in the chain, from 0
     position: int
+    #: of the Celery task that prepares it: its gid as text
     task_id: str
+    #: when it was recorded, before the chain is sent
     dispatched_at: datetime
+    #: Celery's word when the attempt was decided; None until then
     status: str | None
+    #: a word of ``votes.Vote``; None until the attempt is decided
     vote: str | None
+    #: what it is told; None while the attempt is undecided
     outcome: Outcome | None
+    #: when the outcome was written down; None until then
     decided_at: datetime | None
+    #: when its participant had answered the outcome; None until then
     settled_at: datetime | None
 
     @property
@@ -79,43 +94,65 @@ class TransactionRecord:
 
     ``cause``: why it is aborted or, while it is undecided, why the attempt before was given up. Its members are
     ``branch``, ``cause`` (a word of ``votes.Cause``; "refused" where the business said no), and what was said:
-    ``reason``, ``detail``, ``field``. The words of anything but a refusal are for operators only.
-    ``values``: what begin has returned. ``branch_values``: once it is committed, these and what the branches have.
-    ``result``: what the kind's commit has. ``asking_since``: since when its participants are asked about it,
-    because this database may have forgotten; until they have answered nothing is decided about it.
+    ``reason``, ``detail``, ``field``. The words of anything but a refusal are for operators only. None while nothing
+    was said against it.
+    ``values``: what begin returned. ``branch_values``: once it is committed, these and what the branches returned.
+    ``result``: what the kind's commit returned; None before that, and for nothing.
     """
 
     id: UUID
+    #: its name without the service: "remove_user"
     kind: str
     state: State
+    #: which of its attempts is under way, was the last, or comes next while it waits; from 1
     attempt: int
+    #: how many of them failed with an unexpected error
     failed_attempts: int
+    #: False: its chain is not sent yet, or the broker did not take it
     dispatched: bool
     values: dict[str, Any]
     result: dict[str, Any] | None
     cause: dict[str, Any] | None
+    #: the last trouble with it, in words for operators; None: none so far, or it is settled
     error: str | None
+    #: when it was accepted
     created_at: datetime
+    #: undecided after this, it is not tried again
     deadline: datetime
+    #: the attempt's silence counts as a no after this
     patience_until: datetime
+    #: None while it is undecided
     decided_at: datetime | None
+    #: when the last participant had answered; None until then
     settled_at: datetime | None
+    #: None unless it waits for a person
     quarantined_at: datetime | None
+    #: when recovery looks at it; None: never (settled, quarantined, or another one leads its attempt)
     next_look_at: datetime | None
+    #: of the request that had an idempotency key; None without a key
     fingerprint: str | None
+    #: whose attempt it is or was last part of; None: its own
     leader: UUID | None
+    #: which of the leader's attempts; None where it leads
     leader_attempt: int | None
+    #: from when on it may go into an attempt; None: it is in one, or decided
     waits_until: datetime | None
+    #: whether it shares no attempt any more
     alone: bool
+    #: how many of its attempts ended in silence
     silent_attempts: int
+    #: what its branches were given and have returned; None before it is committed
     branch_values: dict[str, Any] | None
+    #: since when its participants are asked about it, because this database may have forgotten; until they have
+    #: testified nothing is decided. None: they are not
     asking_since: datetime | None
+    #: the database's clock when this was read
     read_at: datetime
     branches: tuple[BranchRecord, ...] = field(default=())
 
     @property
     def quarantined(self) -> bool:
-        """Whether it is put aside until a person has looked at it."""
+        """Whether recovery leaves it alone until a person has looked at it."""
         return self.quarantined_at is not None and self.settled_at is None
 
     @property
@@ -172,10 +209,14 @@ class Attempt:
     is."""
 
     leader: UUID
+    #: which of the leader's attempts, from 1
     number: int
     kind: str
+    #: the leader among them, the oldest first
     members: tuple[TransactionRecord, ...]
+    #: in the order of the chain; none where it was made only to abort one that is late
     branches: tuple[BranchRecord, ...]
+    #: the database's clock when this was read
     read_at: datetime
 
     @property

@@ -1,4 +1,4 @@
-"""What recovery claims, puts off, puts aside, and what a person releases."""
+"""What recovery claims, puts off and quarantines, and what a person releases."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def restart_clocks(session: Session, leader: UUID, number: int, patience: float)
 
 
 def record_quarantine(session: Session, transaction: UUID, error: str) -> None:
-    """Put a transaction aside that can't be settled, with those that share or shared its last attempt: they can't
+    """Quarantine a transaction that can't be settled, with those that share or shared its last attempt: they can't
     either. They stay in the journal, with their decisions, for a person."""
     session.execute(
         update(table)
@@ -121,10 +121,10 @@ def record_quarantine(session: Session, transaction: UUID, error: str) -> None:
 
 
 def release(session: Session, transaction: UUID) -> bool:
-    """Let recovery take up a transaction that was put aside, with those that share its attempt. False for one that is
-    not quarantined. The decision, and what was answered, stay as they are.
+    """Let recovery take up a quarantined transaction again, with those that share its attempt. False for one that
+    is not quarantined. The decision, and what was answered, stay as they are.
 
-    It is due since it was put aside: after a long time recovery sees that nobody was there to listen, and holds the
+    It is due since it was quarantined: after a long time recovery sees that nobody was there to listen, and holds the
     silence of that time neither against its branches nor against its deadline.
     """
     return bool(
@@ -138,7 +138,7 @@ def release(session: Session, transaction: UUID) -> bool:
 
 
 def quarantined_among(session: Session, transactions: Sequence[UUID]) -> list[UUID]:
-    """Those of these transactions that are put aside."""
+    """Those of these transactions that are quarantined."""
     aside = table.c.quarantined_at.is_not(None), table.c.settled_at.is_(None)
     return list(session.scalars(select(table.c.id).where(table.c.id.in_(transactions), *aside)))
 

@@ -18,12 +18,16 @@ _PREPARED = text(
 
 @dataclass(frozen=True)
 class InDoubt:
-    """One prepared transaction. ``gid`` is None where it is not one of ours: then ``name`` is all that is known."""
+    """One prepared transaction."""
 
+    #: its global identifier as PostgreSQL has it
     name: str
+    #: the same, read; None where the transaction is not of this installation
     gid: Gid | None
     prepared_at: datetime
+    #: seconds since then, by the database's clock
     age: float
+    #: the PostgreSQL role that prepared it
     owner: str
 
 

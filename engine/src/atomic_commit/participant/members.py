@@ -29,14 +29,13 @@ _Answers = tuple[dict[str, Values], dict[str, Ballot]]
 
 @dataclass(frozen=True)
 class Run:
-    """What became of the members of an attempt in one branch: what the function `added` for those who said yes, and the
-    ballots of those who said no, of whom nothing is left, neither a change nor a lock.
+    """What became of the members of an attempt in one branch, each by its transaction id as text."""
 
-    `undisturbed`: nobody who said no had anything before it that another member had changed.
-    """
-
+    #: of each that said yes: the values that the function returned
     added: dict[str, Values]
+    #: of each that said no: its ballot; neither a change nor a lock of it is left
     noes: dict[str, Ballot]
+    #: whether nobody who said no had anything before it that another member had changed
     undisturbed: bool = False
 
 

@@ -98,8 +98,8 @@ class Participant:
         self, gid: Gid, branch: BranchDeclaration, handed_on: HandedOn, meant_for: str | None = None
     ) -> HandedOn:
         """Run the branch's function for every transaction of the attempt in one local transaction, and prepare it.
-        Returns what goes to the next link: the values with the function's own added, and as the proof that makes this
-        result a yes the gid, with the id of the database in which it is prepared.
+        Returns what goes to the next link: the values, to which the function has added its own, and the proof that
+        makes this result a yes: the gid, with the id of the database in which it is prepared.
 
         `meant_for`: the id of the database for which the message is meant, if its sender knows it.
 
@@ -141,8 +141,9 @@ class Participant:
         }
 
     def _by_itself(self, branch: BranchDeclaration, values: Values, no: Ballot, run: Run) -> dict[str, Any]:
-        """A no that was said beside others, who may have taken what is missing and are now undone: a refusal stands
-        only if it is repeated without them. Else it is worth another try."""
+        """What a member's no amounts to that was said beside others. They may have taken what it lacked, and they are
+        undone now: so it runs once more, alone. A refusal that is repeated stands; else it is a conflict, which is
+        tried again."""
         if no.cause is not Cause.REFUSED or run.undisturbed:
             return no.as_cause()
         try:
@@ -189,7 +190,7 @@ class Participant:
                 reach("rollback.after_rollback_prepared")
             try:
                 answer = self._answer_without_prepared(gid, Answer.ROLLED_BACK, self._fence(gid))
-                self._confirmation.wait()  # the tombstone may be one of an earlier try
+                self._confirmation.wait()  # an earlier try may have left the tombstone without its standby
                 return answer
             except DBAPIError as error:
                 if sqlstate(error) != LOCK_NOT_AVAILABLE or last_round:
@@ -305,7 +306,7 @@ def _prepare_transaction(session: Session, gid: Gid, members: Mapping[str, Value
 
 
 def _changed(handed_on: HandedOn) -> bool:
-    """Whether somebody has changed anything so far. (Who does not say so did not know of holds.)"""
+    """Whether any branch so far was more than a hold. (Who does not say so knows no holds.)"""
     return handed_on.get("changed", bool(handed_on["prepared"]))
 
 

@@ -54,10 +54,13 @@ def check(connection: Connection, installation: Installation, service: str) -> U
 
 @dataclass(frozen=True)
 class Owner:
-    """``database``: its id. ``installation``, ``service``: whose it is, or None."""
+    """A database and whose it is."""
 
+    #: its id, a UUID as text
     database: str
+    #: "application.name"; None: nobody's yet
     installation: str | None
+    #: None: nobody's yet
     service: str | None
 
 

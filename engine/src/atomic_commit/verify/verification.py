@@ -4,7 +4,7 @@ A committed transaction stands in two places: in its coordinator's journal, and 
 database that failed over to a standby that was behind, or came back from a backup, has forgotten its side. What can be
 settled is settled by recovery; what cannot is lost, and is named here, by whoever still has the other side:
 
-- as coordinator: of what is committed and settled (or put aside) in this journal, each branch has to be done at its
+- as coordinator: of what is committed and settled (or quarantined) in this journal, each branch has to be done at its
   participant, for this transaction. Else the participant has lost a *branch*. (Of a hold nothing can be lost.)
 - as participant: of each branch that is done here, each member has to be committed, in that very attempt, in its
   coordinator's journal. Else the coordinator has lost a *transaction*. (Where only holds are done, nothing is done

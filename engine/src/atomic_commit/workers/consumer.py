@@ -1,8 +1,8 @@
 """The part of a worker that reads: nothing that it can't read ends it, or comes back.
 
-What is not of the form (``message_form``) is put aside (``unreadable``), acknowledged, and over. It is looked at in
-three places: the element of a list on Redis, before kombu takes it apart; a task's message, before Celery does; and an
-instruction of remote control.
+What is not of the form (``message_form``) is kept for a person (``unreadable``), acknowledged, and over. It is looked
+at in three places: the element of a list on Redis, before kombu takes it apart; a task's message, before Celery does;
+and an instruction of remote control.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _log = get_logger(__name__)
 
 
 class ReadingConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
-    """Celery's consumer, which puts aside what it can't read."""
+    """Celery's consumer, which keeps what it can't read for a person."""
 
     def __init__(self, *given: Any, app: Any, hostname: str, **named: Any) -> None:
         self.shelf = Shelf(app, Installation.parse(app.conf.atomic_installation), hostname)
@@ -44,7 +44,7 @@ class ReadingConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
             try:
                 assert_task(message, self.strategies)
             except Malformed as malformed:
-                self._put_aside(message, malformed)
+                self._keep(message, malformed)
                 return
             try:
                 receive(message)
@@ -52,17 +52,17 @@ class ReadingConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
                 # On Redis a KeyError is among them; here it tells of a field that is missing.
                 if not isinstance(error, KeyError):
                     raise
-                self._put_aside(message, Malformed("not understood", repr(error)))
+                self._keep(message, Malformed("not understood", repr(error)))
             except Exception as error:
-                self._put_aside(message, Malformed("not understood", repr(error)))
+                self._keep(message, Malformed("not understood", repr(error)))
 
         return read
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
-        self._put_aside(message, Malformed("content", repr(exc)))
+        self._keep(message, Malformed("content", repr(exc)))
 
-    def _put_aside(self, message: Any, malformed: Malformed) -> None:
-        self.shelf.put(message, malformed, then=lambda: self.call_soon(self._acknowledge, message))
+    def _keep(self, message: Any, malformed: Malformed) -> None:
+        self.shelf.keep(message, malformed, then=lambda: self.call_soon(self._acknowledge, message))
 
     def _acknowledge(self, message: Any) -> None:
         if not message.acknowledged:
@@ -100,11 +100,11 @@ def _channel_class(base: type[redis.Channel], shelf: Shelf) -> type[redis.Channe
             return client
 
         def _is_readable(self, key: bytes, item: bytes) -> bool:
-            """Whether it is an envelope. If it is not it has been put aside."""
+            """Whether it is an envelope. If it is not it has been kept for a person."""
             try:
                 assert_envelope(item)
             except Malformed as malformed:
-                shelf.put_raw(key.decode(errors="replace").rsplit(self.sep, 1)[0], item, malformed)
+                shelf.keep_raw(key.decode(errors="replace").rsplit(self.sep, 1)[0], item, malformed)
                 return False
             return True
 

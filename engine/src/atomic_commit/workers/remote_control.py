@@ -55,7 +55,7 @@ def answers_only() -> bool:
 
 
 def node_class(shelf: Shelf) -> type[pidbox.Node]:
-    """The end of the mailbox at which a worker reads its instructions; `shelf` takes those that can't be read."""
+    """The end of the mailbox at which a worker reads its instructions; `shelf` keeps those that can't be read."""
     seldom = Seldom()
 
     class AnsweringNode(pidbox.Node):  # type: ignore[misc]  # kombu has no types
@@ -63,7 +63,7 @@ def node_class(shelf: Shelf) -> type[pidbox.Node]:
             try:
                 assert_instruction(body, message.headers if message else {}, self.mailbox.reply_exchange.name)
             except Malformed as malformed:
-                return shelf.put_copy(message, self.mailbox.exchange.name, malformed)
+                return shelf.keep_copy(message, self.mailbox.exchange.name, malformed)
             return super().handle_message(body, message)
 
         def handle(self, method: str, arguments: Any = None) -> Any:

@@ -124,7 +124,7 @@ _WORKER = {
     # Threads, not processes: the work waits for the database, and a thread that waits costs no memory. Ours, because
     # Celery's own lose their places to results that can't be stored.
     "worker_pool": "atomic_commit.workers.pool:AnsweringTaskPool",
-    # Ours puts aside what it can't read; Celery's would end, or start again.
+    # Ours keeps what it can't read for a person; Celery's would end, or start again.
     "worker_consumer": "atomic_commit.workers.consumer:ReadingConsumer",
     # A limit that remote control sets would keep committed branches prepared. (It refuses, too: remote_control.py.)
     "worker_disable_rate_limits": True,

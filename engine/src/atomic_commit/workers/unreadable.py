@@ -1,8 +1,8 @@
-"""What workers could not read is put aside, where a person finds it: ``python -m <service> unreadable``.
+"""Messages that no worker could read are kept where a person finds them: ``python -m <service> unreadable``.
 
 The shelf is a list beside the results (Redis), shared by the installation, of the newest thousand. It is evidence, not
 work: nothing reads it but people, and a message that is lost is repaired by the rows of the journal. So a shelf that
-can't be reached keeps nobody waiting; what was to be put there is in the log then.
+can't be reached makes nobody wait; what was to be kept there is in the log then.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def shelf_key(installation: Installation) -> str:
 
 
 class Shelf:
-    """Where one worker puts aside what it can't read. Its methods return at once and never raise."""
+    """Where one worker keeps what it can't read. Its methods return at once and never raise."""
 
     def __init__(self, celery: Celery, installation: Installation, worker: str) -> None:
         self._backend, self._key, self._worker = celery.backend, shelf_key(installation), worker
@@ -49,25 +49,25 @@ class Shelf:
         self._only_counted: Counter[str] = Counter()
         threading.Thread(target=self._carry, name="unreadable", daemon=True).start()
 
-    def put(self, message: Any, malformed: Malformed, then: Callable[[], object] = lambda: None) -> None:
-        """Put a message aside; `then`, which acknowledges it, is called when it is there, or can't be brought there."""
+    def keep(self, message: Any, malformed: Malformed, then: Callable[[], object] = lambda: None) -> None:
+        """Keep a message; `then`, which acknowledges it, is called when it is kept, or can't be."""
         where = message.delivery_info.get("routing_key") if isinstance(message.delivery_info, dict) else None
-        self._put(str(where), message.body, malformed, then, headers=message.headers)
+        self._keep(str(where), message.body, malformed, then, headers=message.headers)
 
-    def put_copy(self, message: Any, queue: str, malformed: Malformed) -> None:
-        """Put aside a message that needs no acknowledgement."""
-        self._put(queue, getattr(message, "body", b""), malformed, lambda: None, getattr(message, "headers", None))
+    def keep_copy(self, message: Any, queue: str, malformed: Malformed) -> None:
+        """Keep a message that needs no acknowledgement."""
+        self._keep(queue, getattr(message, "body", b""), malformed, lambda: None, getattr(message, "headers", None))
 
-    def put_raw(self, queue: str, item: object, malformed: Malformed) -> None:
-        """Put aside what is not even a message."""
-        self._put(queue, item, malformed, lambda: None)
+    def keep_raw(self, queue: str, item: object, malformed: Malformed) -> None:
+        """Keep what is not even a message."""
+        self._keep(queue, item, malformed, lambda: None)
 
-    def _put(
+    def _keep(
         self, queue_name: str, body: object, malformed: Malformed, then: Callable[[], object], headers: object = None
     ) -> None:
         record = _record(self._worker, queue_name, body, malformed, headers)
         if self._seldom.now((queue_name, malformed.reason)):
-            log.warning("a message in %s can't be read and is put aside: %s", queue_name, _line(record))
+            log.warning("a message in %s can't be read and is kept: %s", queue_name, _line(record))
         try:
             self._way.put_nowait((record, then))
         except queue.Full:
@@ -97,10 +97,10 @@ class Shelf:
         except Exception as error:  # the client's own kinds
             self._rest_until = time.monotonic() + _PAUSE
             if self._seldom.now("away"):
-                log.warning("what can't be read can't be put aside either: %s; lost: %s", error, _line(record))
+                log.warning("what can't be read can't be kept either: %s; lost: %s", error, _line(record))
 
 
-def put_aside(celery: Celery, installation: Installation, limit: int) -> tuple[list[dict[str, Any]], dict[str, int]]:
+def read_kept(celery: Celery, installation: Installation, limit: int) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """The newest on the shelf, the newest first, and how many there ever were of each reason. Raises what the client of
     the result backend raises."""
     client, key = celery.backend.client, shelf_key(installation)
