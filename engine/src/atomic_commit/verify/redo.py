@@ -53,8 +53,8 @@ class Redo:
         return redone["members"]
 
     def release(self, members: Iterable[str]) -> list[str]:
-        """Of these transactions, of which nothing is lost any more, let recovery take up those that were quarantined, and
-        who shares their attempt. Returns those that were."""
+        """Of these transactions, of which nothing is lost any more, let recovery take up those that were quarantined,
+        and who shares their attempt. Returns those that were."""
         with Session(self._atomic.engine) as session, session.begin():
             aside = journal.quarantined_among(session, [UUID(member) for member in members])
             for one in aside:
