@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from embedded.shop import Shop
 from local_servers.errors import LocalServersError
+from tests.broker.quorum_queues import wait_until_queues_are_kept
 from tests.broker.shopkeeper import Shopkeeper
 
 #: A silent attempt is given up after 2 s instead of 5: what a test kills is missed sooner.
@@ -35,9 +35,7 @@ def running_shop(request: pytest.FixtureRequest) -> Iterator[tuple[Shop, str]]:
         pytest.skip(f"no {request.param} here: {missing}")
     with started:
         if request.param == "rabbitmq":
-            # It writes down where its quorum queues live only seconds after they were declared; a node that is killed
-            # before that never finds them again (rabbitmq-server#15725), whoever its clients are.
-            time.sleep(7)
+            wait_until_queues_are_kept(started.state)
         yield started, request.param
     shutil.rmtree(state)
 

@@ -29,7 +29,10 @@ from .checker import check
 from .clients import Client, Market
 from .history import History, read
 
+#: Seconds that a container is gone, long enough for clients and the others to meet its absence.
 AWAY = 3.0
+#: Seconds of work between two losses, so that the next one meets transactions under way.
+BETWEEN = 2.0
 BACK_WITHIN = 180.0
 QUIET_WITHIN = 180.0
 
@@ -102,7 +105,7 @@ def lose_each(shop: Containers, history: History) -> None:
             wait_until(lambda name=name: is_well(name), f"{name} is well again", BACK_WITHIN, 0.2)
             history.add("fault", began, status=way.__name__, container=name)
             print(f"{name}: {way.__name__}, well again after {time.time() - began:.1f} s", flush=True)
-            time.sleep(2)
+            time.sleep(BETWEEN)
 
 
 def wait_quiet(shop: Containers) -> list[str]:

@@ -148,7 +148,7 @@ class Faults(threading.Thread):
         assert self._network is not None
         process, server = self._dice.choice(sorted(pair for pair in self._network.pairs if pair[0] in _PROCESSES))
         with self._network.broken(process, server, how, delay):
-            time.sleep(seconds)
+            time.sleep(seconds)  # this long it lasts
         return f"{process} - {server} {how} for {seconds:.1f} s"
 
     def _lose_messages(self) -> str:
@@ -161,7 +161,7 @@ class Faults(threading.Thread):
 
     def _frozen(self, name: str, seconds: float) -> str:
         self._shop.signal(name, signal.SIGSTOP)
-        time.sleep(seconds)
+        time.sleep(seconds)  # this long it lasts
         self._shop.signal(name, signal.SIGCONT)
         return f"{name} for {seconds:.1f} s"
 

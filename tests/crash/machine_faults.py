@@ -28,6 +28,8 @@ from .stage import Fault, SkippedError, Stage
 
 _SPARE = 24 * 1024 * 1024
 _MINUTES = 20
+#: Seconds that the clients work under each of the wrong clocks.
+_WORKS_FOR = 4
 _DAY = 24 * 60
 #: What decides whether two releases can share a database.
 _SCHEMA = (":(glob)**/atomic_commit/**/schema.py", ":(glob)*/migrations/**", ":(glob)*/models.py")
@@ -158,7 +160,7 @@ def _clock(service: str, short: bool = False) -> Fault:
             _move(clock, minutes)
             seen = stage.databases.rows(service, "SELECT clock_timestamp() AS now")[0]["now"]
             assert abs((seen - datetime.now(UTC)).total_seconds() - 60 * minutes) < 30, f"its clock says {seen}"
-            time.sleep(4)
+            time.sleep(_WORKS_FOR)
         yield
         _move(clock, 0)
         lose_messages(stage)  # what is under way is up to recovery, whose rows are from the future
@@ -181,7 +183,7 @@ def _workers_clocks() -> Fault:
         clock = _clock_file(stage)
         for minutes in (-_MINUTES, _MINUTES):
             _move(clock, minutes)
-            time.sleep(4)
+            time.sleep(_WORKS_FOR)
             _assert_moved(stage, names[0], minutes)
         yield
         _move(clock, 0)

@@ -18,6 +18,7 @@ from embedded.driver import Driver
 from embedded.shop import Shop
 from local_servers.errors import LocalServersError
 from tests.broker.databases import Databases
+from tests.broker.quorum_queues import wait_until_queues_are_kept
 from tests.broker.shopkeeper import Shopkeeper
 from tests.broker.waiting import wait_until
 
@@ -27,7 +28,8 @@ from .history import History
 from .proxy import Network
 
 CLIENTS, PAUSE = 8, 0.05
-WARM_UP = 6.0
+#: Orders that clients know of before the first fault.
+WARM_UP = 30
 #: Where transactions are caught when the fault begins: a branch prepared and its vote unsaid, the decision made and not
 #: committed, an outcome received and not carried out.
 CATCH_AT = ("prepare.after_prepare", "decide.before_commit", "commit.before_commit_prepared")
@@ -101,10 +103,10 @@ class Stage:
     def __enter__(self) -> Stage:
         self.shop.start()
         if self.broker == "rabbitmq":
-            time.sleep(7)  # a node killed sooner after its quorum queues were declared never finds them again
+            wait_until_queues_are_kept(self.shop.state)
         self._market = Market(Driver(self.shop.url), self._history)
         with self._workload():  # so that the first fault finds orders to cancel, and users with orders
-            time.sleep(WARM_UP)
+            wait_until(lambda: len(self._market.orders) >= WARM_UP, "there are orders", 60)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -133,7 +135,7 @@ class Stage:
         with self._workload() as load_over:
             caught = self._catch()
             with fault.hurt(self):
-                time.sleep(fault.hold)
+                time.sleep(fault.hold)  # a fault lasts: what it does is a matter of time
             ended = time.monotonic()
             load_over.set()
         for name in self.shop.names:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from embedded.driver import Answer
 from http_api.admission import served_at_once, threads
 from tests.broker.shopkeeper import OUTCOME_WORKERS, Shopkeeper
+from tests.broker.waiting import wait_until
 
 CLIENTS = threads() + 4
 #: Seconds that a reader waits at most.
@@ -22,7 +23,7 @@ def test_readers_and_health_are_answered_while_more_clients_wait_than_there_are_
     bystander = shop.add_user("Bystander")
     with shop.down(*OUTCOME_WORKERS), ThreadPoolExecutor(CLIENTS) as pool:
         removals = [pool.submit(accepted, shop, person) for person in people]
-        time.sleep(3)  # they have all come by now, or stand before the door
+        wait_until(lambda: len(shop.unfinished()) == CLIENTS, "all of them are accepted", every=0.1)
         slowest = {
             path: slowest_of(lambda p=path: shop.read("users", p))
             for path in ("/livez", "/readyz", f"/users/{bystander}")
