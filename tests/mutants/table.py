@@ -30,6 +30,7 @@ from .forgetting import FORGETTING
 from .http import HTTP
 from .installations import INSTALLATIONS
 from .local import LOCAL
+from .losses import LOSSES
 from .pile import PILE
 from .quiet import QUIET
 from .remote import REMOTE
@@ -50,6 +51,7 @@ MUTANTS = (  # one a line
     *ANSWERS,
     *APPLICATION,
     *CLOCK,
+    *LOSSES,
     *PILE,
     *QUIET,
     *REMOTE,

@@ -22,6 +22,7 @@ the coordinator's own change as last resource.
 ``participant/``  a service that takes part: prepare, commit, roll back
 ``journal/``      the coordinator's rows, which are the only truth: each step that writes them, records, listing, tables
 ``postgres/``     connections and their settings, errors translated, notices, whose database it is, readiness
+``verify/``       what a database has forgotten: compared, named, run again
 ``workers/``      what a Celery app and its workers need
 ``cli/``          the verbs of ``python -m atomic_commit``
 ``testing/``      failpoints, and the pytest plugin

@@ -30,7 +30,7 @@ from eager_shop import LIMITS, EagerShop
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from atomic_commit import Conflict, Lost, Refused, TransactionRecord
+from atomic_commit import Conflict, Lost, Refused, TransactionRecord, WrongDatabase
 from atomic_commit.journal import losses
 from atomic_commit.journal.retention import remove_old
 from atomic_commit.names import Gid
@@ -269,6 +269,17 @@ def test_two_at_once_run_it_once(shop: EagerShop, teapot: int, done: Transaction
     assert shop.stock_of(teapot) == 10
 
 
+def test_nothing_runs_again_in_another_database_than_is_meant(
+    shop: EagerShop, teapot: int, done: TransactionRecord
+) -> None:
+    forget_restocking(shop, done, teapot, 4)
+    run_again, members = shop.atomic("products").run_again, values_of(shop, done)
+    with pytest.raises(WrongDatabase):
+        run_again.redo(gid_of(done, RESTOCK), members, 1.0, sure=False, meant_for=str(uuid4()))
+    assert shop.stock_of(teapot) == 6
+    run_again.redo(gid_of(done, RESTOCK), members, 1.0, sure=False, meant_for=shop.database_of(gid_of(done, RESTOCK)))
+
+
 # ---- a person has to look
 
 
@@ -319,7 +330,7 @@ def test_a_person_closes_what_was_dealt_with_otherwise(
     command("users", "verify")
     command("orders", "verify")
     said = command("users", "redo", str(done.id), "--close", "counted the shelf")
-    assert (said.code, said.out) == (0, "1 closed: counted the shelf\n")
+    assert (said.code, said.out) == (0, f"closed: {RESTOCK} of attempt 1, for {done.id}: counted the shelf\n")
     assert shop.query("users", "SELECT closed_because FROM losses") == [("counted the shelf",)]
     [(elsewhere, *_)] = open_losses(shop, "orders")
     assert command("orders", "redo", str(elsewhere), "--close", "asked Grace").code == 0

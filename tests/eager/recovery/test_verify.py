@@ -349,6 +349,18 @@ def test_who_does_not_answer_is_told_and_so_is_what_was_found_so_far(
     assert "products: did not answer within 0.01 s" in said.lines
 
 
+def test_who_has_not_answered_is_not_asked_any_more(
+    shop: EagerShop, user: int, teapot: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "_BATCH", 1)
+    for _ in range(3):
+        placed(shop, user, {teapot: 1})
+    with deaf("products") as asked:
+        _, verified = lost_of(shop, "orders")
+    assert asked.count(("products", "have_done")) == 2
+    assert asked.count(("users", "have_done")) == verified.branches == 3
+
+
 def test_nothing_is_lost_as_far_as_is_known_where_nobody_answers(
     shop: EagerShop, command: Command, done: TransactionRecord
 ) -> None:

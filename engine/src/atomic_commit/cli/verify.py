@@ -264,7 +264,8 @@ def _close(operated: Operated, transaction: UUID, why: str) -> int:
         closed = losses.close_of(session, transaction, why)
     if not closed:
         return _nothing_done(f"no open loss of {transaction} is known here")
-    print(f"{closed} closed: {why}")
+    for loss in closed:
+        print(f"closed: {loss.branch} of attempt {loss.attempt}, for {', '.join(loss.values)}: {why}")
     return 0
 
 

@@ -51,6 +51,13 @@ class Loss:
         return f"{self.kind} {self.transaction}, attempt {self.attempt}: {self.service} has lost {what} {self.branch}"
 
 
+_COLUMNS = 'transaction_id, attempt, branch, lost, service, kind, "values", found_at'
+_TYPES = (
+    sa.column("transaction_id", sa.UUID),
+    *(sa.column(name) for name in ("attempt", "branch", "lost", "service", "kind")),
+    sa.column("values", sa.JSON),
+    sa.column("found_at", sa.DateTime(timezone=True)),
+)
 _RECORD = sa.text(
     'INSERT INTO losses (transaction_id, attempt, branch, lost, service, kind, "values")'
     " SELECT * FROM unnest(CAST(:transactions AS uuid[]), CAST(:attempts AS integer[]), CAST(:branches AS text[]),"
@@ -77,18 +84,14 @@ _CLOSE = sa.text(
 _CLOSE_OF = sa.text(
     "UPDATE losses SET closed_at = clock_timestamp(), closed_because = :because WHERE closed_at IS NULL"
     ' AND (transaction_id = :transaction OR CAST("values" AS jsonb) ? CAST(:transaction AS text))'
-)
+    f" RETURNING {_COLUMNS}"
+).columns(*_TYPES)
 _COUNT = sa.text("SELECT count(*) FROM losses WHERE closed_at IS NULL")
 _OPEN = sa.text(
-    'SELECT transaction_id, attempt, branch, lost, service, kind, "values", found_at FROM losses'
+    f"SELECT {_COLUMNS} FROM losses"
     " WHERE closed_at IS NULL AND (transaction_id, attempt, branch, lost) > (:transaction, :attempt, :branch, :lost)"
     " ORDER BY transaction_id, attempt, branch, lost LIMIT :size"
-).columns(
-    sa.column("transaction_id", sa.UUID),
-    *(sa.column(name) for name in ("attempt", "branch", "lost", "service", "kind")),
-    sa.column("values", sa.JSON),
-    sa.column("found_at", sa.DateTime(timezone=True)),
-)
+).columns(*_TYPES)
 
 
 def record(session: Session, losses: Sequence[Loss]) -> list[tuple[Loss, datetime, bool]]:
@@ -113,11 +116,10 @@ def close(session: Session, losses: Sequence[Loss], because: str) -> None:
     session.execute(_CLOSE, {**_named(losses), "because": because})
 
 
-def close_of(session: Session, transaction: UUID, because: str) -> int:
-    """A person has dealt with all that is lost of this transaction, or of those whose attempt it led. Returns how many
-    losses were open."""
-    closed: Any = session.execute(_CLOSE_OF, {"transaction": transaction, "because": because})
-    return int(closed.rowcount)
+def close_of(session: Session, transaction: UUID, because: str) -> list[Loss]:
+    """A person has dealt with all that is lost of this transaction and of who shared its attempt, or of those whose
+    attempt it led. Returns what was open."""
+    return [_loss(row) for row in session.execute(_CLOSE_OF, {"transaction": transaction, "because": because})]
 
 
 def count_open(session: Session) -> int:
@@ -128,8 +130,11 @@ def count_open(session: Session) -> int:
 def page_of_open(session: Session, after: tuple[UUID, int, str, str], size: int) -> list[Loss]:
     """The next ones that nobody has dealt with, in the order of their keys, at most `size`."""
     given = dict(zip(("transaction", "attempt", "branch", "lost"), after, strict=True))
-    found = session.execute(_OPEN, {**given, "size": size})
-    return [replace(Loss(*row[:7]), found_at=row.found_at) for row in found]
+    return [_loss(row) for row in session.execute(_OPEN, {**given, "size": size})]
+
+
+def _loss(row: Any) -> Loss:
+    return replace(Loss(*row[:7]), found_at=row.found_at)
 
 
 def _named(losses: Sequence[Loss]) -> dict[str, list[Any]]:
