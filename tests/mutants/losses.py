@@ -163,7 +163,7 @@ LOSSES = (
     ),
     # ---- who answers
     Mutant(
-        "an answer from another database counts for nothing",
+        "what is compared counts from the participant's own database only",
         _PEERS,
         '        if not self._atomic.coordinator.databases.accepts(service, lacks["database"]):\n',
         "        if False:\n",
