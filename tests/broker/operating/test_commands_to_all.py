@@ -59,7 +59,7 @@ class Customers:
         while not self._stop.is_set():
             placed = self._told(lambda: self.shop.place_order(person, {self.tea: 1}))
             if placed.status == 201:
-                self._told(lambda order=placed.body["order"]["id"]: self.shop.cancel(order))
+                self._told(lambda order=placed.body["order"]["id"]: self.shop.cancel_order(order))
 
     def _told(self, ask: Callable[[], Answer]) -> Answer:
         began = time.monotonic()
