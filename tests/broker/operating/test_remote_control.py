@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 from celery.worker.control import Panel
 from flower.urls import handlers
-from kombu import Connection
+from kombu import Connection, pools
 from tornado.web import url
 
 from atomic_commit.workers.queues import declared_queues
@@ -72,6 +72,7 @@ REFUSED = {
 @pytest.fixture
 def celery(shop: Shopkeeper) -> Iterator[Celery]:
     """The app of a person at a command line."""
+    pools.reset()  # kombu keeps connections for the process, and the broker has closed those that were idle for minutes
     celery = create_celery("tests", INSTALLATION)
     celery.conf.update(
         broker_url=shop.shop.broker_url,
