@@ -136,8 +136,9 @@ class Sweep:
             old.unlink(missing_ok=True)
         if injection.ending == "retry" and injection.point != "prepare.after_function":
             (self.points / "prepare.after_function").write_text("raise")
-        if injection.point in ("sweep.after_claim", "sweep.after_look"):  # slow enough to be looked at
-            (self.points / "prepare.before_branch_row").write_text("delay 2")
+        if injection.point in ("sweep.after_claim", "sweep.after_look"):
+            # Slow enough to be looked at. A message of an earlier injection that comes again does not get that far.
+            (self.points / "prepare.after_branch_row").write_text("delay 2")
         skip = "after 1\n" if injection.delivery == "again" else ""
         (self.points / injection.point).write_text(skip + injection.action)
         yield
