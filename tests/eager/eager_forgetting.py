@@ -50,9 +50,17 @@ def forgets_since(shop: EagerShop, then: Moment, *, unseen: bool = False) -> Non
         cursor.execute("RESET session_replication_role")
         for sequence, at in then.sequences.items():
             cursor.execute("SELECT setval(%s::regclass, coalesce(%s, 1), %s)", (sequence, at, at is not None))
-        if not unseen:
-            cursor.execute("UPDATE database_identity SET life = 'the one before', seen_at = clock_timestamp()")
-    shop.reconnect(then.service)
+    if unseen:
+        shop.reconnect(then.service)
+    else:
+        in_another_life(shop, then.service)
+
+
+def in_another_life(shop: EagerShop, service: str) -> None:
+    """The service's database is as it was, in another life of its server: it may have forgotten, and has not."""
+    with shop.admin(service) as cursor:
+        cursor.execute("UPDATE database_identity SET life = 'the one before', seen_at = clock_timestamp()")
+    shop.reconnect(service)
 
 
 def _prepared(cursor: Any) -> list[str]:

@@ -58,7 +58,15 @@ TABLES = {
     "products": ("products",),
     "orders": ("orders", "order_lines"),
 }
-PROTOCOL_TABLES = ("transaction_branches", "transactions", "branch_rows", "local_calls", "testimonies", "losses")
+PROTOCOL_TABLES = (
+    "transaction_branches",
+    "transactions",
+    "branch_rows",
+    "local_calls",
+    "testimonies",
+    "losses",
+    "coordinator_lives",
+)
 
 
 def eager_celery() -> Celery:
@@ -494,6 +502,8 @@ class EagerShop:
         """Empty, whatever the test before has left."""
         self.post.mode, self.post.lost = "delivers", []
         self.put_in.clear()
+        for service in COORDINATORS:
+            self.atomic(service).messages._epochs.clear()
         for service, connection in self._admins.items():
             tables = ", ".join((*TABLES[service], *PROTOCOL_TABLES))
             with connection.cursor() as cursor:
@@ -501,7 +511,7 @@ class EagerShop:
                 for (gid,) in cursor.fetchall():
                     cursor.execute("ROLLBACK PREPARED %s", (gid,))
                 cursor.execute(f"TRUNCATE {tables} RESTART IDENTITY")
-                cursor.execute("UPDATE database_identity SET paused_at = NULL, paused_because = NULL")
+                cursor.execute("UPDATE database_identity SET paused_at = NULL, paused_because = NULL, forked_at = NULL")
 
     def _next_number(self, table: str) -> int:
         [(number,)] = self.query(table, f"SELECT coalesce(max(id), 0) + 1 FROM {table}")

@@ -32,8 +32,8 @@ DURABILITY = (
     Mutant(
         "COMMIT PREPARED that was answered with a warning is not answered",
         "engine/src/atomic_commit/postgres/database.py",
-        "        if warning := last_warning(driver):\n",
-        "        if False and (warning := last_warning(driver)):\n",
+        '    if warning := last_warning(driver):\n        raise Lost(f"{statement} is',
+        '    if False and (warning := last_warning(driver)):\n        raise Lost(f"{statement} is',
         _CONFIRMED + "test_an_outcome_is_answered_once_the_standby_has_it",
     ),
     Mutant(

@@ -7,6 +7,7 @@ from .mutant import Mutant
 _FORGET = "eager/recovery/test_databases_that_forget.py::"
 _ASK = "engine/src/atomic_commit/coordinator/ask.py"
 _ROWS = "engine/src/atomic_commit/journal/asking.py"
+_EPOCHS = "engine/src/atomic_commit/participant/epochs.py"
 _LIVES = "engine/src/atomic_commit/postgres/lives.py"
 
 FORGETTING = (
@@ -219,5 +220,68 @@ FORGETTING = (
         '"UPDATE database_identity SET seen_at = clock_timestamp()"\n    " RETURNING',
         '"UPDATE database_identity SET seen_at = seen_at"\n    " RETURNING',
         _FORGET + "test_a_fork_is_known_by_when_the_life_before_was_last_seen",
+    ),
+    Mutant(
+        "a commit that was sent in another epoch is void",
+        "engine/src/atomic_commit/participant/prepared.py",
+        "if epoch(connection, gid.coordinator) != sent_in:",
+        "if False:",
+        _FORGET + "test_a_commit_that_is_newer_than_all_databases_does_nothing",
+    ),
+    Mutant(
+        "a new epoch begins where this database has come back older",
+        _EPOCHS,
+        "extract(epoch FROM forked_at),",
+        "NULL,",
+        _FORGET + "test_a_commit_that_is_newer_than_all_databases_does_nothing",
+    ),
+    Mutant(
+        "a testimony is a promise to do nothing for the life before",
+        _EPOCHS,
+        '    connection.execute(_MEET, {"coordinator": coordinator, "life": life})\n',
+        "    pass\n",
+        _FORGET + "test_who_has_testified_commits_nothing_that_the_life_before_has_sent",
+    ),
+    Mutant(
+        "an epoch that is over never comes back",
+        _EPOCHS,
+        "SET life = excluded.life, met_at = clock_timestamp()",
+        "SET life = excluded.life",
+        _FORGET + "test_a_question_of_a_life_before_opens_an_epoch_too_and_none_comes_back",
+    ),
+    Mutant(
+        "a life that asks again is met once",
+        _EPOCHS,
+        '    " WHERE known.life <> excluded.life"\n',
+        "",
+        _FORGET + "test_a_question_of_a_life_before_opens_an_epoch_too_and_none_comes_back",
+    ),
+    Mutant(
+        "what was void is sent again",
+        "engine/src/atomic_commit/coordinator/coordinator.py",
+        "            self._messages.send_outcomes([told], now)\n",
+        "            pass\n",
+        _FORGET + "test_a_branch_of_what_is_settled_is_settled_again",
+    ),
+    Mutant(
+        "who was told the epoch sends in it",
+        "engine/src/atomic_commit/coordinator/coordinator.py",
+        "        self._messages.learn_epoch(service_of(branch), epoch)\n",
+        "",
+        _FORGET + "test_a_coordinator_whose_commit_was_void_sends_it_again",
+    ),
+    Mutant(
+        "what is proven is told in the epoch that was testified",
+        _ASK,
+        '            self._messages.learn_epoch(service, testified["epoch"])\n',
+        "            pass\n",
+        _FORGET + "test_what_is_proven_is_committed_in_the_epoch_that_was_testified",
+    ),
+    Mutant(
+        "what was testified to a life before counts for nothing",
+        _ASK,
+        "            if life != asking.own_life(session):\n",
+        "            if False:\n",
+        _FORGET + "test_what_was_testified_to_a_life_before_counts_for_nothing",
     ),
 )

@@ -17,8 +17,8 @@ INSTALLATIONS = (
     Mutant(
         "an answer from another database counts for nothing",
         "engine/src/atomic_commit/engine.py",
-        'if self.coordinator.databases.accepts(service_of(which.branch), said["database"]):',
-        "if True:",
+        'if not self.coordinator.databases.accepts(service_of(which.branch), said["database"]):',
+        "if False:",
         _INSTALLATIONS + "test_an_answer_from_another_database_settles_nothing",
     ),
     Mutant(

@@ -46,9 +46,9 @@ WIRING = (
     Mutant(
         "an outcome is obeyed, whoever sends it",
         "engine/src/atomic_commit/engine.py",
-        "            return self._answered(self.participant.commit(read_gid(gid), database))\n",
-        "            self._assert_called_by(read_gid(gid).coordinator)\n"
-        "            return self._answered(self.participant.commit(read_gid(gid), database))\n",
+        "            answered = self._answered(self.participant.commit(which, database, epoch))\n",
+        "            self._assert_called_by(which.coordinator)\n"
+        "            answered = self._answered(self.participant.commit(which, database, epoch))\n",
         _CALLS + "test_what_stands_prepared_is_committed_for_a_coordinator_that_may_not_call_any_more",
     ),
     Mutant(

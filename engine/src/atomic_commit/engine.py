@@ -41,13 +41,19 @@ from atomic_commit.postgres.readiness import Checks, checks, missing
 from atomic_commit.verify.answers import answers
 from atomic_commit.verify.background import Background
 from atomic_commit.verify.verification import Verification
-from atomic_commit.wire.hand_over import Answer, Answered, HandedOn, Testified, read_handed_on, read_testified
+from atomic_commit.wire.hand_over import (
+    Answer,
+    Answered,
+    HandedOn,
+    Testified,
+    read_answered,
+    read_handed_on,
+    read_testified,
+)
 from atomic_commit.wire.messages import Messages
 from atomic_commit.wire.other_releases import (
-    read,
     read_gid,
     read_id,
-    read_members,
     read_moment,
     read_number,
     reading_any_release,
@@ -274,16 +280,23 @@ class AtomicCommit:
         for branch in branches.declared.values():
             self._register_branch(celery, branch)
 
-        def commit(gid: str, database: str | None) -> Answered:
-            return self._answered(self.participant.commit(read_gid(gid), database))
+        def commit(gid: str, database: str | None, epoch: str | None = None) -> Answered:
+            which = read_gid(gid)
+            answered = self._answered(self.participant.commit(which, database, epoch))
+            if answered["answer"] == Answer.VOID:
+                answered["epoch"] = self.testimony.to(which.coordinator, None)
+            return answered
 
         def rollback(gid: str, database: str | None) -> Answered:
             return self._answered(self.participant.rollback(read_gid(gid), database))
 
-        def testify(transaction: str, attempt: int, since: str, database: str | None) -> Testified:
+        def testify(
+            transaction: str, attempt: int, since: str, coordinator: str, life: str | None, database: str | None
+        ) -> Testified:
             self.identity.must_be(database)
+            epoch = self.testimony.to(coordinator, life)
             found = self.testimony.about(read_id(transaction), read_number(attempt), read_moment(since))
-            return {"found": found, "holds": holds, "database": self.identity.database()}
+            return {"found": found, "holds": holds, "database": self.identity.database(), "epoch": epoch}
 
         holds = [branch.name for branch in branches.declared.values() if branch.holds]
         self._register_outcome_task(celery, "commit", commit)
@@ -322,21 +335,27 @@ class AtomicCommit:
                 self.coordinator.decide(leader, number)
 
         def acknowledge(answered: Answered, gid: str) -> None:
-            which, said = read_gid(gid), read_members(answered, frozenset(Answered.__annotations__))
-            answer = read(lambda: Answer(said["answer"]))
+            which, said = read_gid(gid), read_answered(answered)
+            branch, answer = (which.transaction, which.attempt, which.branch), Answer(said["answer"])
             with translated_errors():
-                if self.coordinator.databases.accepts(service_of(which.branch), said["database"]):
-                    self.coordinator.acknowledge(which.transaction, which.attempt, which.branch, answer)
+                if not self.coordinator.databases.accepts(service_of(which.branch), said["database"]):
+                    return
+                if answer is Answer.VOID:
+                    self.coordinator.tell_again(*branch, said.get("epoch"))
+                else:
+                    self.coordinator.acknowledge(*branch, answer)
 
         def inquire(gid: str, age: float) -> None:
             with translated_errors():
                 self.coordinator.asking.inquired(read_gid(gid), age)
 
-        def hear(testified: Testified, transaction: str, attempt: int, kind: str, service: str) -> None:
+        def hear(
+            testified: Testified, transaction: str, attempt: int, kind: str, service: str, life: str | None
+        ) -> None:
             about, number, said = read_id(transaction), read_number(attempt), read_testified(testified)
             with translated_errors():
                 if self.coordinator.databases.accepts(service, said["database"]):
-                    self.coordinator.hear(about, number, kind, service, said)
+                    self.coordinator.hear(about, number, kind, service, said, life)
 
         def awake(service: str) -> None:
             with translated_errors():

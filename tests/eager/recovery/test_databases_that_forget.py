@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from eager_forgetting import forgets_since, moment
+from eager_forgetting import forgets_since, in_another_life, moment
 from eager_line import all_placed, all_removed, prepare_together
 from eager_shop import EagerShop
 
@@ -15,6 +15,7 @@ from atomic_commit import TransactionRecord
 from atomic_commit.errors import Conflict, Fenced
 from atomic_commit.journal.asking import JUMP
 from atomic_commit.names import Gid
+from atomic_commit.wire.hand_over import Answer, Found
 
 pytestmark = pytest.mark.loud  # it is logged as an error, once for each life
 
@@ -230,6 +231,119 @@ def test_a_proof_is_found_also_where_the_life_before_is_not_known_to_be_over(
     forgets_since(shop, then, unseen=True)
     for gid in shop.gids(removal):  # nobody knows what they have voted
         shop.celery.AsyncResult(str(gid)).forget()
+    shop.recover()
+    assert ends(shop, removal) == ("committed", True)
+    assert removed(shop, user, order, teapot) == (None, "cancelled", 10)
+
+
+# ---- messages that are newer than the databases
+
+
+def commit_is_void(shop: EagerShop, gid: Gid) -> bool:
+    """A commit that was sent before anything was forgotten arrives."""
+    return shop.participant_of(gid).commit(gid) is Answer.VOID
+
+
+def test_a_commit_that_is_newer_than_all_databases_does_nothing(
+    shop: EagerShop, user: int, order: int, teapot: int, removal: TransactionRecord
+) -> None:
+    """All were restored to where one branch was prepared and the other was not; the broker has kept the commits."""
+    then = [moment(shop, service) for service in ("users", "products")]
+    first, second = shop.gids(removal)
+    shop.prepare(first, shop.handed_on(removal))
+    handed_on = shop.prepare(second, shop.handed_on(removal, before=first))
+    with shop.post.loses():
+        shop.atomic("users").coordinator.decide(removal.id, 1, handed_on)
+    for each in then:
+        forgets_since(shop, each)
+    in_another_life(shop, "orders")
+    assert commit_is_void(shop, first)
+    assert shop.prepared() == [str(first)]
+    shop.recover()
+    assert ends(shop, removal) == ("committed", True)
+    assert shop.record("users", removal.id).attempt == 1 + JUMP
+    assert removed(shop, user, order, teapot) == (None, "cancelled", 10)
+
+
+def test_who_has_testified_commits_nothing_that_the_life_before_has_sent(
+    shop: EagerShop,
+    user: int,
+    order: int,
+    teapot: int,
+    removal: TransactionRecord,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The coordinator alone forgets; the commits wait in a long queue until a participant has testified."""
+    then = moment(shop, "users")
+    first, second = decide(shop, removal)
+    forgets_since(shop, then)
+    with monkeypatch.context() as away:
+        away.setattr(shop.atomic("products").testimony, "about", lambda *_: 1 / 0)
+        shop.sweep()  # it is noticed
+        shop.time_passes(8)
+        shop.sweep()
+    assert commit_is_void(shop, first)
+    assert shop.prepared() == [str(first), str(second)]
+    shop.recover()
+    assert ends(shop, removal) == ("committed", True)
+    assert shop.record("users", removal.id).attempt == 1 + JUMP
+    assert removed(shop, user, order, teapot) == (None, "cancelled", 10)
+
+
+def test_a_question_of_a_life_before_opens_an_epoch_too_and_none_comes_back(shop: EagerShop) -> None:
+    testimony = shop.atomic("orders").testimony
+    epochs = [testimony.to("users", life) for life in (None, "1", "1", "2", "1", None)]
+    assert epochs[0] is None
+    assert epochs[1] == epochs[2]
+    assert epochs[4] == epochs[5]
+    assert len(set(epochs)) == 4
+    assert testimony.to("products", None) is None, "what one coordinator has forgotten is nothing to another"
+
+
+def test_a_coordinator_whose_commit_was_void_sends_it_again(
+    shop: EagerShop, user: int, order: int, teapot: int, removal: TransactionRecord, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The participant fails over, and has everything."""
+    first, _ = decide(shop, removal)
+    in_another_life(shop, "orders")
+    assert commit_is_void(shop, first)
+    shop.recover()
+    assert ends(shop, removal) == ("committed", True)
+    assert removed(shop, user, order, teapot) == (None, "cancelled", 10)
+    caplog.clear()
+    again = shop.begin("users", "remove_user", user_id=shop.add_user("Bob"))
+    shop.atomic("users").coordinator.decide(again.id, 1, shop.prepare_all(again))
+    assert ends(shop, again) == ("committed", True)
+    assert "is void" not in caplog.text, "the epoch is known by now"
+
+
+def test_what_is_proven_is_committed_in_the_epoch_that_was_testified(
+    shop: EagerShop, user: int, order: int, teapot: int, removal: TransactionRecord, caplog: pytest.LogCaptureFixture
+) -> None:
+    then = moment(shop, "users")
+    commit_at(shop, decide(shop, removal)[0])
+    forgets_since(shop, then)
+    in_another_life(shop, "products")
+    shop.recover()
+    assert ends(shop, removal) == ("committed", True)
+    assert removed(shop, user, order, teapot) == (None, "cancelled", 10)
+    assert "is void" not in caplog.text
+
+
+def test_what_was_testified_to_a_life_before_counts_for_nothing(
+    shop: EagerShop, user: int, order: int, teapot: int, removal: TransactionRecord, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The database is restored a second time, to before the branch was done that is testified about."""
+    then = moment(shop, "users")
+    forgets_since(shop, then)
+    first, _ = shop.gids(removal)
+    key = {"transaction": str(removal.id), "attempt": 1, "branch": first.branch}
+    done = Found(**key, state="done", members={str(removal.id): {"quantities": []}})
+    for service in ("orders", "products"):
+        said = {"found": [done] * (service == "orders"), "holds": [], "database": "", "epoch": None}
+        shop.atomic("users").coordinator.hear(removal.id, 0, "remove_user", service, said, "the life before")
+    assert ends(shop, removal) == ("preparing", False)
+    assert "that counts for nothing" in caplog.text
     shop.recover()
     assert ends(shop, removal) == ("committed", True)
     assert removed(shop, user, order, teapot) == (None, "cancelled", 10)

@@ -84,7 +84,8 @@ def test_a_pooled_connection_that_hangs_costs_one_time_limit_and_is_replaced(eng
             connection.close()  # back into the pool, and it hangs there
             time.sleep(TRUSTED)  # used a moment ago, it would be taken for alive
             began = time.monotonic()
-            run_outside_transaction(autocommit(engine), "SELECT :gid", gid="on another connection")
+            with autocommit(engine).connect() as connection:
+                run_outside_transaction(connection, "SELECT :gid", gid="on another connection")
             assert time.monotonic() - began < GIVES_UP_WITHIN
     with engine.connect() as connection:
         assert connection.connection.driver_connection.info.backend_pid != backend

@@ -95,9 +95,9 @@ class Asking:
             if not asking.reaches_back(session, age, self._limits.keep_transactions):
                 log.critical("%s stands prepared for longer than this journal reaches back: QUARANTINE", gid)
                 return
-            now = records.now(session)
+            now, life = records.now(session), asking.own_life(session)
         log.warning("%s is prepared and asks, and nobody here knows it: its other branches are asked", gid)
-        self._messages.ask(_services(kind), Question(gid.transaction, gid.attempt, kind.name, now))
+        self._messages.ask(_services(kind), Question(gid.transaction, gid.attempt, kind.name, now, life))
 
     def _kind_of(self, gid: Gid) -> TransactionKind | None:
         kind = self._kinds.get(gid.kind.partition(".")[2])
@@ -107,12 +107,17 @@ class Asking:
 
     # ---- a participant testifies
 
-    def hear(self, transaction: UUID, attempt: int, kind_name: str, service: str, said: Testified) -> None:
-        """A participant has testified. The last testimony tells what is to be done."""
+    def hear(
+        self, transaction: UUID, attempt: int, kind_name: str, service: str, said: Testified, life: str | None
+    ) -> None:
+        """A participant has testified, to this life. The last testimony tells what is to be done."""
         kind = self._kinds.get(kind_name)
         if kind is None:
             raise Impossible(f"nobody here knows the kind {kind_name!r}")
         with Session(self._engine) as session, session.begin():
+            if life != asking.own_life(session):
+                log.warning("%s has testified about %s to a life before: that counts for nothing", service, transaction)
+                return
             asking.record_testimony(session, transaction, attempt, service, said)
             heard = asking.read_testimonies(session, transaction, attempt)
         if heard.keys() < _services(kind):
@@ -124,6 +129,7 @@ class Asking:
 
     def _conclude_attempt(self, leader: UUID, number: int, kind: TransactionKind, heard: Mapping[str, Any]) -> None:
         """What the branches of an attempt are told that nobody here knows."""
+        self._learn_epochs(heard)
         states = _states(kind, leader, number, _all_found(heard))
         outcome = Outcome.COMMIT if "done" in states.values() else Outcome.ROLLBACK
         told = [name for name, state in states.items() if outcome is Outcome.ROLLBACK or state == "prepared"]
@@ -140,9 +146,9 @@ class Asking:
         if kind is None:
             raise Impossible(f"nobody here knows the kind {record.kind!r}")
         with Session(self._reads) as session:
-            heard = asking.read_testimonies(session, record.id, 0)
+            heard, life = asking.read_testimonies(session, record.id, 0), asking.own_life(session)
         if missing := [service for service in sorted(_services(kind)) if service not in heard]:
-            return self._messages.ask(missing, Question(record.id, 0, record.kind, record.created_at))
+            return self._messages.ask(missing, Question(record.id, 0, record.kind, record.created_at, life))
         self.conclude(record, kind, heard)
         return True
 
@@ -153,6 +159,7 @@ class Asking:
         """
         if record.decided or not record.asking_since:
             return
+        self._learn_epochs(heard)
         found = _all_found(heard)
         proof = _proof(record.id, kind, found)
         if proof is None:
@@ -237,6 +244,10 @@ class Asking:
     def _read(self, transaction: UUID) -> TransactionRecord | None:
         with Session(self._reads) as session:
             return records.read(session, transaction)
+
+    def _learn_epochs(self, heard: Mapping[str, Any]) -> None:
+        for service, testified in heard.items():
+            self._messages.learn_epoch(service, testified["epoch"])
 
     def _gid(self, kind: TransactionKind, leader: UUID, number: int, name: str) -> Gid:
         return Gid.parse(self._messages.task_ids(kind, leader, number)[name])

@@ -34,6 +34,7 @@ from atomic_commit.errors import AtomicCommitError, Conflict, Impossible, KeyReu
 from atomic_commit.journal import asking, records
 from atomic_commit.journal.records import Attempt, IdempotencyKey, Outcome, TransactionRecord, attempt_of
 from atomic_commit.limits import Limits
+from atomic_commit.names import service_of
 from atomic_commit.postgres.confirmed import Confirmation
 from atomic_commit.postgres.database import autocommit, translated_errors
 from atomic_commit.testing.failpoints import reach
@@ -207,10 +208,22 @@ class Coordinator:
         )
         self.quarantine(leader, f"{branch} of attempt {number} {words}")
 
-    def hear(self, transaction: UUID, attempt: int, kind: str, service: str, said: Testified) -> None:
-        """A participant has testified (see ``ask``). What can't be made whole is quarantined."""
+    def tell_again(self, leader: UUID, number: int, branch: str, epoch: str | None) -> None:
+        """A commit was void at its participant, which takes them in this epoch: where the journal, as it is now, says
+        so (answered or not), it is sent again. Of what is not in there nothing is: whoever stands prepared will ask.
+        """
+        self._messages.learn_epoch(service_of(branch), epoch)
+        with Session(self._reads) as session:
+            told, now = asking.read_branch(session, leader, number, branch), records.now(session)
+        if told is not None and told.outcome is Outcome.COMMIT:
+            self._confirmation.wait()
+            self._messages.send_outcomes([told], now)
+
+    def hear(self, transaction: UUID, attempt: int, kind: str, service: str, said: Testified, life: str | None) -> None:
+        """A participant has testified, to this life of the database (see ``ask``). What can't be made whole is
+        quarantined."""
         try:
-            self.asking.hear(transaction, attempt, kind, service, said)
+            self.asking.hear(transaction, attempt, kind, service, said, life)
         except Impossible as error:
             self.quarantine(transaction, str(error))
 

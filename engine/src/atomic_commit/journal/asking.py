@@ -73,6 +73,11 @@ def read_branch(session: Session, leader: UUID, number: int, name: str) -> Branc
     return branch_record(found) if found else None
 
 
+def own_life(session: Session) -> str | None:
+    """By what participants tell this database's present life from those before. None: it has never come back older."""
+    return session.scalar(select(sa.cast(sa.extract("epoch", identity_table.c.forked_at), sa.Text)))
+
+
 def reaches_back(session: Session, seconds: float, kept: float) -> bool:
     """Whether a transaction that was begun so many seconds ago would be in this journal: settled ones are kept for
     `kept` seconds, and the database is not newer than that."""

@@ -145,11 +145,16 @@ CREATE TABLE losses (
     closed_because text,
     PRIMARY KEY (transaction_id, attempt, branch, lost)
 );
+CREATE TABLE coordinator_lives (
+    coordinator text PRIMARY KEY,
+    life text NOT NULL,
+    met_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
 """,
 }
 _DOWN = {
     2: """
-DROP TABLE losses, testimonies;
+DROP TABLE coordinator_lives, losses, testimonies;
 ALTER TABLE database_identity DROP COLUMN life, DROP COLUMN seen_at, DROP COLUMN forked_at, DROP COLUMN forked_since,
     DROP COLUMN paused_at, DROP COLUMN paused_because;
 ALTER TABLE branch_rows DROP COLUMN coordinated_by, DROP COLUMN members;

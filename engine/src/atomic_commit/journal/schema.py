@@ -167,6 +167,15 @@ testimonies = sa.Table(
     sa.Column("heard_at", _moment, nullable=False, server_default=sa.text("clock_timestamp()")),
 )
 
+coordinator_lives = sa.Table(
+    "coordinator_lives",
+    metadata,
+    # A service that has come back older; which of its lives asked here last, and since when.
+    sa.Column("coordinator", sa.Text, primary_key=True),
+    sa.Column("life", sa.Text, nullable=False),
+    sa.Column("met_at", _moment, nullable=False, server_default=sa.text("clock_timestamp()")),
+)
+
 losses = sa.Table(
     "losses",
     metadata,

@@ -36,6 +36,7 @@ from atomic_commit.errors import (
 )
 from atomic_commit.limits import Limits
 from atomic_commit.names import Gid
+from atomic_commit.participant.epochs import epoch
 from atomic_commit.participant.members import Run, run_members
 from atomic_commit.participant.own_transaction import branch_runs, has_failed, own_transaction
 from atomic_commit.postgres.confirmed import Confirmation
@@ -155,8 +156,10 @@ class Participant:
             return no_ballot(branch.name, error).as_cause()
         return replace(no, cause=Cause.CONFLICT).as_cause()
 
-    def commit(self, gid: Gid, meant_for: str | None = None) -> Answer:
-        """Commit the prepared branch, or find that it is committed already.
+    def commit(self, gid: Gid, meant_for: str | None = None, sent_in: str | None = None) -> Answer:
+        """Commit the prepared branch, or find that it is committed already; or do nothing, because it was sent in
+        another epoch than the present one. (A connection that leads to one life does not lead to another: so the epoch
+        is read on the very connection that commits.)
 
         Raises Conflict (another session is resolving it right now) or Lost: ask again; WrongDatabase where the message
         is meant for another one than this.
@@ -164,7 +167,11 @@ class Participant:
         self._identity.must_be(meant_for)
         reach("commit.before_commit_prepared")
         try:
-            run_outside_transaction(self._autocommit, "COMMIT PREPARED :gid", gid=str(gid))
+            with translated_errors(also_conflicts=False), self._autocommit.connect() as connection:
+                if epoch(connection, gid.coordinator) != sent_in:
+                    log.warning("commit of %s is void: it was sent in another epoch", gid)
+                    return Answer.VOID
+                run_outside_transaction(connection, "COMMIT PREPARED :gid", gid=str(gid))
         except DBAPIError as error:
             self._unless_gone(error)
             answer = self._answer_without_prepared(gid, Answer.COMMITTED, self._branch_row(gid))
@@ -234,7 +241,8 @@ class Participant:
 
     def _rollback_prepared(self, gid: Gid) -> None:
         try:
-            run_outside_transaction(self._autocommit, "ROLLBACK PREPARED :gid", gid=str(gid))
+            with translated_errors(also_conflicts=False), self._autocommit.connect() as connection:
+                run_outside_transaction(connection, "ROLLBACK PREPARED :gid", gid=str(gid))
         except DBAPIError as error:
             self._unless_gone(error)
 

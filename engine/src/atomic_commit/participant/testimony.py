@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, text
 
 from atomic_commit.names import Installation
+from atomic_commit.participant.epochs import epoch, meet
 from atomic_commit.participant.in_doubt import in_doubt
 from atomic_commit.postgres.database import autocommit, translated_errors
 from atomic_commit.wire.hand_over import Found
@@ -27,6 +28,14 @@ class Testimony:
 
     def __init__(self, engine: Engine, installation: Installation) -> None:
         self._reads, self._installation = autocommit(engine), installation
+
+    def to(self, coordinator: str, life: str | None) -> str | None:
+        """Promise a coordinator, before anything is testified, that nothing is done of what its database has sent in
+        other lives than this one (None: it has never come back older). Returns the epoch in which commits count."""
+        with translated_errors(), self._reads.connect() as connection:
+            if life is not None:
+                meet(connection, coordinator, life)
+            return epoch(connection, coordinator)
 
     def about(self, transaction: UUID, attempt: int, since: datetime) -> list[Found]:
         """Every branch of the transaction that is prepared, done or fenced here, of all attempts at it, also of those

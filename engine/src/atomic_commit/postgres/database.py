@@ -153,18 +153,17 @@ def _commit_no_statement(connection: Any, record: ConnectionPoolEntry) -> None:
         connection.autocommit = False
 
 
-def run_outside_transaction(engine: Engine, statement: str, **parameters: Any) -> None:
-    """Execute one statement on an engine that is in ``autocommit``, as COMMIT PREPARED and ROLLBACK PREPARED demand.
+def run_outside_transaction(connection: Connection, statement: str, **parameters: Any) -> None:
+    """Execute one statement on a connection that is in ``autocommit``, as COMMIT PREPARED and ROLLBACK PREPARED demand.
 
-    Raises the DBAPIError that PostgreSQL answered, or Lost where the connection went away before an answer: then nobody
-    knows whether the statement took effect.
+    Raises the DBAPIError that PostgreSQL answered (Lost, within ``translated_errors``, where the connection went away
+    before an answer), or Lost where it is not confirmed: then nobody knows whether the statement took effect.
     """
-    with translated_errors(also_conflicts=False), engine.connect() as connection:
-        driver: Any = connection.connection.driver_connection
-        driver.notices.clear()
-        connection.execute(text(statement), parameters)
-        if warning := last_warning(driver):
-            raise Lost(f"{statement} is not confirmed: {warning}")
+    driver: Any = connection.connection.driver_connection
+    driver.notices.clear()
+    connection.execute(text(statement), parameters)
+    if warning := last_warning(driver):
+        raise Lost(f"{statement} is not confirmed: {warning}")
 
 
 class Warnings:

@@ -7,7 +7,7 @@ from typing import Any, NotRequired, TypedDict, cast
 
 from atomic_commit.declare import Values
 from atomic_commit.errors import Conflict
-from atomic_commit.wire.other_releases import read_members
+from atomic_commit.wire.other_releases import read, read_members
 
 
 class HandedOn(TypedDict):
@@ -43,14 +43,26 @@ class Answer(StrEnum):
     ROLLED_BACK = "rolled back"
     #: told to commit a branch that is not there, or to roll back one that is committed: the protocol excludes both
     IMPOSSIBLE = "impossible"
+    #: the commit was sent in another epoch, and is void (``participant.epochs``)
+    VOID = "void"
 
 
 class Answered(TypedDict):
-    """What a participant's outcome task hands to the coordinator's ``acknowledge``: its answer, and the id of the
-    database in which it holds."""
+    """What a participant's outcome task hands to the coordinator's ``acknowledge``: its answer, the id of the database
+    in which it holds, and of what is void the ``epoch`` in which it would not be."""
 
     answer: str
     database: str
+    epoch: NotRequired[str | None]
+
+
+def read_answered(value: object) -> Answered:
+    """What a participant has answered. Raises Conflict where another release has."""
+    if isinstance(value, dict):
+        value = {"epoch": None, **value}
+    answered = read_members(value, frozenset(Answered.__annotations__))
+    read(lambda: Answer(answered["answer"]))
+    return cast(Answered, answered)
 
 
 class Found(TypedDict):
@@ -67,11 +79,13 @@ class Found(TypedDict):
 
 class Testified(TypedDict):
     """What a participant hands to the coordinator that has asked about a transaction: what it has ``found``, which of
-    its branches are ``holds`` (of them nothing can be lost), and the id of the database in which that is so."""
+    its branches are ``holds`` (of them nothing can be lost), the id of the database in which that is so, and the
+    ``epoch`` in which a commit counts there from now on."""
 
     found: list[Found]
     holds: list[str]
     database: str
+    epoch: str | None
 
 
 def read_testified(value: object) -> Testified:

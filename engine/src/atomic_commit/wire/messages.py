@@ -41,12 +41,14 @@ _FIRST_LOOK, _LOOKS = 0.01, 0.1
 @dataclass(frozen=True)
 class Question:
     """What a coordinator asks participants: what they know of a transaction of this kind (its plain name), of all
-    attempts at it where ``attempt`` is 0, else of that one. Nothing of it is older than ``since``."""
+    attempts at it where ``attempt`` is 0, else of that one. Nothing of it is older than ``since``. ``life``: of the
+    database of who asks, if it has ever come back older; what its lives before have sent is void then."""
 
     transaction: UUID
     attempt: int
     kind: str
     since: datetime
+    life: str | None
 
 
 class Messages:
@@ -65,9 +67,15 @@ class Messages:
         self._celery, self._installation, self.service = celery, installation, service
         self._database_of = database_of
         self._lifetime = timedelta(seconds=lifetime)
+        #: service → the epoch in which a commit counts there, as far as this process was told
+        self._epochs: dict[str, str | None] = {}
         #: How a message leaves; ``testing`` puts itself in between.
         self.carry: Callable[[Signature], object] = _publish
         self._broker, self._backend = CircuitBreaker("the broker"), CircuitBreaker("the result backend")
+
+    def learn_epoch(self, service: str, epoch: str | None) -> None:
+        """A participant has told in which epoch a commit counts there."""
+        self._epochs[service] = epoch
 
     def gid(self, branch: BranchRecord) -> Gid:
         """The identifier of one branch of an attempt."""
@@ -130,10 +138,17 @@ class Messages:
 
     def _question(self, service: str, question: Question) -> Signature:
         which = {"transaction": str(question.transaction), "attempt": question.attempt}
-        hear = self._own("hear", {**which, "kind": question.kind, "service": service})
+        asker = {"life": question.life, "kind": question.kind}
+        hear = self._own("hear", {**which, **asker, "service": service})
         return self._celery.signature(
             self._installation.task(service, "testify"),
-            kwargs={**which, "since": question.since.isoformat(), "database": self._database_of(service)},
+            kwargs={
+                **which,
+                "since": question.since.isoformat(),
+                "coordinator": self.service,
+                "life": question.life,
+                "database": self._database_of(service),
+            },
             queue=self._installation.outcome_queue(service),
             expires=self._lifetime.total_seconds(),
             link=[hear],
@@ -260,9 +275,12 @@ class Messages:
         verb = "commit" if branch.outcome is Outcome.COMMIT else "rollback"
         # A repetition is a task of its own: whatever is done to one, such as a revocation, is not done to the next.
         one = secrets.token_hex(4)
+        # (A release that knows of no epochs has never met one.)
+        epoch = self._epochs.get(participant) if branch.outcome is Outcome.COMMIT else None
+        named = {"epoch": epoch} if epoch else {}
         return self._celery.signature(
             self._installation.task(participant, verb),
-            kwargs={"gid": gid, "database": self._database_of(participant)},
+            kwargs={"gid": gid, "database": self._database_of(participant), **named},
             task_id=f"{gid}:{verb}:{one}",
             queue=self._installation.outcome_queue(participant),
             expires=self._end(read_at),
