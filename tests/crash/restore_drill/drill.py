@@ -22,14 +22,14 @@ from tests.broker.waiting import wait_until
 
 from ..checker import check
 from ..history import History
-from . import evidence, verbs
+from . import evidence
 from .life import Folders, Lived, live, load, shop_in
 from .losses import Loss, differences, expected_losses, visible_losses
 from .points import RefusedPointError
 from .restored import Restored, restore
 from .states import attempt_of, read_states
 from .steps import Steps
-from .verify import VERB, Verdict, verified
+from .verify import verified
 
 SETTLES_WITHIN = 60.0
 #: Seconds of load on the restored shop; after so many somebody must have been told that an order is placed.
@@ -146,8 +146,7 @@ class Round:
         with self._steps.step("rows and answers are checked") as say:
             wrong = check(survived, rows)
             say(_counted(wrong))
-        if verbs.offered(VERB):
-            wrong += self._verified(shop, set())
+        wrong += self._verified(shop, set())
         return wrong + [word for word in self._works(shop, lived, survived) if word not in wrong]
 
     def _works(self, shop: Shop, lived: Lived, survived: list[dict[str, Any]]) -> list[str]:
@@ -173,10 +172,9 @@ class Round:
         """One service is back at an earlier moment than the others: the shop says what that has cost, no more and no
         less, and nothing else is wrong."""
         states = read_states(Databases(shop.admin_url))
-        visible = visible_losses(states, self._older)
-        wrong = self._verified(shop, expected, visible)
-        if verbs.offered(VERB):  # else that was said already
-            wrong += [f"nobody can expect that {loss}" for loss in sorted(visible - set(expected))]
+        unexpected = visible_losses(states, self._older) - set(expected)
+        wrong = self._verified(shop, expected)
+        wrong += [f"nobody can expect that {loss}" for loss in sorted(unexpected)]
         lost = {(loss.transaction, loss.attempt) for loss in expected}
         return wrong + [
             f"quarantined, and nothing of its attempt is lost: {row['kind']} {row['id']}: {row['error']}"
@@ -185,9 +183,9 @@ class Round:
             if row["quarantined_at"] and attempt_of(row) not in lost
         ]
 
-    def _verified(self, shop: Shop, expected: Collection[Loss], visible: Collection[Loss] = ()) -> list[str]:
+    def _verified(self, shop: Shop, expected: Collection[Loss]) -> list[str]:
         with self._steps.step("what is lost is named") as say:
-            verdict = verified(shop) if verbs.offered(VERB) else _stand_in_for_verify(visible, expected)
+            verdict = verified(shop)
             self._result.lost_named += len(verdict.losses)
             self._result.lost_expected += len(expected)
             say(f"{len(verdict.losses)} named, {len(expected)} expected")
@@ -231,13 +229,6 @@ def _wait_settled(databases: Databases) -> float | None:
     except AssertionError:
         return None
     return time.monotonic() - began
-
-
-def _stand_in_for_verify(visible: Collection[Loss], expected: Collection[Loss]) -> Verdict:
-    """In place of `python -m <service>_service verify --json`, until there is one: what the judge sees in the rows. Of
-    an attempt whose leader is known he does not see whom else it was for, and is told."""
-    unseen = {loss for loss in expected if loss.lost == "transaction" and loss.transaction not in loss.members}
-    return Verdict(frozenset(visible) | unseen)
 
 
 def _counted(wrong: Collection[str]) -> str:

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 
-from atomic_commit.cli import verbs
 from embedded.services import Surroundings
 from embedded.settings import ROOT
 from embedded.shop import INSTALLATION, Shop
 
 ENDS_WITHIN = 60.0
-
-
-def offered(verb: str) -> bool:
-    """Whether the services' command line has this verb."""
-    subparsers = argparse.ArgumentParser().add_subparsers(dest="verb")
-    verbs.add_verbs(subparsers)
-    return verb in subparsers.choices
 
 
 def run(shop: Shop, service: str, *words: str) -> subprocess.CompletedProcess[str]:
