@@ -193,7 +193,7 @@ def check_forgetting(
         graph, calm = Graph(ForgettingMachine(without)), Graph(ForgettingMachine(without, calm=True))
         found = explore(graph, [graph.machine.start()], most, only=only)
         if not found and forgetting.Property.ENDS in only:
-            left = {state._replace(flight=frozenset(), soon=False): at for at, state in enumerate(graph.states)}
+            left = {state._replace(flight=frozenset()): at for at, state in enumerate(graph.states)}
             explore(calm, left, most, only=frozenset(), edges=True)
             stuck = never_quiet(calm, ended)
             if stuck is not None:

@@ -9,7 +9,7 @@ from ..state import Step
 from . import properties
 from .mutations import Mutation as M
 from .properties import Property
-from .state import ATTEMPTS, BEHIND_THE_JUMP, COORDINATOR, PARTICIPANTS, Item, Journal, Slots, State
+from .state import ALL, ATTEMPTS, BEHIND_THE_JUMP, COORDINATOR, PARTICIPANTS, Item, Journal, Slots, State
 
 _T = TypeVar("_T")
 
@@ -31,8 +31,29 @@ class Machine:
     def steps(self, state: State) -> Iterator[Step]:
         """Everything that may happen next."""
         for step in self._steps(state):
-            if step.state != state:
-                yield step
+            after = self._reduced(step.state)
+            if after != state:
+                yield Step(step.words, after)
+
+    def _reduced(self, state: State) -> State:
+        """Without what can't matter any more, so that states are the same which go on in the same way: once it has
+        forgotten, the backup, results of what is decided, and messages that find everything done."""
+        if state.forgot is None:
+            return state
+        flight = frozenset(item for item in state.flight if self._matters(state, item))
+        decided = state.journal.state in ("committed", "aborted")
+        return state._replace(kept=None, flight=flight, yes=frozenset() if decided else state.yes)
+
+    def _matters(self, state: State, item: Item) -> bool:
+        a, p = item.attempt, item.participant
+        slot, answered = state.slots[p][a], p in state.journal.answered[a]
+        if item.kind == "link":
+            return slot == ""
+        if item.kind == "commit":
+            return item.epoch == state.epochs[p] and not (answered and slot != "prepared")
+        if item.kind == "rollback":
+            return not (answered and slot in ("tombstone", "done"))
+        return not answered
 
     def broken_by_step(self, before: State, after: State) -> Iterator[Property]:
         """Every promise here is one about states."""
@@ -45,8 +66,6 @@ class Machine:
     def _steps(self, state: State) -> Iterator[Step]:
         if not self.calm:
             yield from self._forget(state)
-        if state.soon:
-            yield Step("what the life before has sent has arrived, or is lost", self._arrived(state))
         journal = state.journal
         if journal.state == "none" and state.forgot is None:
             accepted = journal._replace(state="preparing", told=_with(journal.told, 0, "open"))
@@ -62,24 +81,34 @@ class Machine:
     # ---- a database forgets
 
     def _forget(self, state: State) -> Iterator[Step]:
+        if state.forgot is not None:
+            return
         if state.kept is None:
             for who in (COORDINATOR, *PARTICIPANTS):
                 is_now: Journal | Slots = state.journal if who == COORDINATOR else state.slots[who]
                 yield Step(f"{_name(who)}: a backup is made", state._replace(kept=(who, is_now)))
+            yield Step("a restore point is set", state._replace(kept=(ALL, (state.journal, state.slots))))
             return
         who, was = state.kept
-        if state.forgot is not None:
-            return
         words = f"{_name(who)} FORGETS what it has done since its backup"
-        if isinstance(was, Journal):
-            asking = was.state == "preparing" and self.without is not M.NOBODY_ASKED
-            yield Step(words, state._replace(journal=was._replace(asking=asking), forgot=who, soon=True))
+        if who == ALL:
+            journal, slots = was
+            yield Step("ALL ARE RESTORED", self._in_another_life(state, journal, forgot=ALL)._replace(slots=slots))
+        elif isinstance(was, Journal):
+            yield Step(words, self._in_another_life(state, was, forgot=who))
         else:
-            yield Step(words, state._replace(slots=_with(state.slots, who, was), forgot=who))
+            after = state._replace(slots=_with(state.slots, who, was), forgot=who)
+            yield Step(words, after._replace(epochs=self._new_epoch(state.epochs, who)))
 
-    def _arrived(self, state: State) -> State:
-        left = frozenset(item for item in state.flight if item.kind == "link")
-        return state._replace(soon=False, flight=left)
+    def _in_another_life(self, state: State, was: Journal, *, forgot: int) -> State:
+        asking = was.state == "preparing" and self.without is not M.NOBODY_ASKED
+        epochs = state.epochs
+        for p in PARTICIPANTS if forgot == ALL else ():
+            epochs = self._new_epoch(epochs, p)
+        return state._replace(journal=was._replace(asking=asking), forgot=forgot, epochs=epochs)
+
+    def _new_epoch(self, epochs: tuple[int, ...], p: int) -> tuple[int, ...]:
+        return epochs if self.without is M.OLD_EPOCH else _with(epochs, p, 1)
 
     # ---- the coordinator
 
@@ -88,7 +117,8 @@ class Machine:
         for a, told in enumerate(journal.told):
             for p in PARTICIPANTS:
                 if told in ("commit", "rollback") and p not in journal.answered[a] and not journal.asking:
-                    yield Step(f"{told} is sent to {_NAMES[p]}, attempt {a}", self._sent(state, Item(told, a, p)))
+                    sent = self._sent(state, self._outcome(state, told, a, p))
+                    yield Step(f"{told} is sent to {_NAMES[p]}, attempt {a}", sent)
         if journal.state != "preparing":
             return
         if journal.asking:
@@ -113,7 +143,7 @@ class Machine:
         journal = state.journal
         yield Step("DECIDED: aborted", state._replace(journal=journal._replace(state="aborted", waits=False)))
         following = journal.attempt + 1
-        if state.forgot == COORDINATOR and self.without is not M.NUMBER_GIVEN_TWICE:
+        if state.forgot in (COORDINATOR, ALL) and self.without is not M.NUMBER_GIVEN_TWICE:
             following = BEHIND_THE_JUMP
         if following == journal.attempt or following > (1 if state.forgot is None else BEHIND_THE_JUMP):
             return
@@ -125,16 +155,20 @@ class Machine:
 
     def _ask(self, state: State) -> Iterator[Step]:
         journal = state.journal
-        if state.soon and self.without is not M.ASKED_AT_ONCE:
-            return
         for p in PARTICIPANTS:
             if journal.heard[p] is None:
                 heard = _with(journal.heard, p, state.slots[p])
                 words = f"{_NAMES[p]} testifies {state.slots[p]}"
-                yield Step(words, state._replace(journal=journal._replace(heard=heard)))
+                yield Step(words, self._promised(state, p)._replace(journal=journal._replace(heard=heard)))
         missing = [p for p in PARTICIPANTS if journal.heard[p] is None]
         if not missing or (self.without is M.ONE_IS_ENOUGH and len(missing) == 1):
             yield self._conclude(state)
+
+    def _promised(self, state: State, p: int) -> State:
+        """What is testified to a life is a promise to do nothing that the one before has sent."""
+        if state.forgot not in (COORDINATOR, ALL) or self.without is M.NO_PROMISE:
+            return state
+        return state._replace(epochs=self._new_epoch(state.epochs, p))
 
     def _conclude(self, state: State) -> Step:
         journal = state.journal
@@ -149,7 +183,7 @@ class Machine:
         prepared = [p for p in PARTICIPANTS if states[p] == "prepared"]
         if prepared and self.without is not M.PREPARED_FORGOTTEN:
             again = tuple(None if p in prepared else heard[p] for p in PARTICIPANTS)
-            commits = [Item("commit", a, p) for p in prepared]
+            commits = [self._outcome(state, "commit", a, p) for p in prepared]
             return Step("proven: the others commit", self._sent(state, *commits, journal=journal._replace(heard=again)))
         lost = "" in states
         rolled = _with(journal.told, journal.attempt, "rollback") if journal.attempt != a else journal.told
@@ -187,6 +221,8 @@ class Machine:
 
     def _commit(self, state: State, item: Item) -> Iterator[Step]:
         a, p = item.attempt, item.participant
+        if item.epoch != state.epochs[p]:
+            return  # void: it is answered, and sent again if the journal says so, as by every look
         was = state.slots[p][a]
         after = state._replace(slots=_slot(state.slots, p, a, "done")) if was == "prepared" else state
         word = "committed" if was in ("prepared", "done") else "impossible"
@@ -220,12 +256,12 @@ class Machine:
         journal = state.journal
         for p in PARTICIPANTS:
             for a in ATTEMPTS:
-                if state.slots[p][a] != "prepared" or journal.asking or state.soon:
+                if state.slots[p][a] != "prepared" or journal.asking:
                     continue
                 told = journal.told[a]
                 if told in ("commit", "rollback"):
                     if self.without is not M.SETTLED_FOR_EVER:
-                        yield Step(f"{_NAMES[p]} asks: {told}", self._sent(state, Item(told, a, p)))
+                        yield Step(f"{_NAMES[p]} asks: {told}", self._sent(state, self._outcome(state, told, a, p)))
                 elif told == "":
                     yield self._unknown(state, p, a)
 
@@ -235,7 +271,13 @@ class Machine:
         outcome = "commit" if done else "rollback"
         told = [q for q in PARTICIPANTS if outcome == "rollback" or others[q] == "prepared"]
         words = f"{_NAMES[p]} asks about attempt {a}, which nobody knows: {outcome}"
-        return Step(words, self._sent(state, *(Item(outcome, a, q) for q in told)))
+        for q in PARTICIPANTS:
+            state = self._promised(state, q)
+        return Step(words, self._sent(state, *(self._outcome(state, outcome, a, q) for q in told)))
+
+    def _outcome(self, state: State, told: str, a: int, p: int) -> Item:
+        """A commit names the epoch. (One that is named wrongly is void, which is as if it had been lost.)"""
+        return Item(told, a, p, epoch=state.epochs[p] if told == "commit" else 0)
 
     def _sent(self, state: State, *sent: Item, journal: Journal | None = None) -> State:
         return state._replace(flight=state.flight | set(sent), journal=journal or state.journal)

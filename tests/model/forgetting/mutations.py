@@ -11,7 +11,8 @@ class Mutation(StrEnum):
     """One rule less, in words."""
 
     NOBODY_ASKED = "a journal that has forgotten decides without asking"
-    ASKED_AT_ONCE = "participants are asked before what the life before has sent has arrived"
+    OLD_EPOCH = "what was sent in another life counts in this one"
+    NO_PROMISE = "who has testified does what the life before has sent"
     ONE_IS_ENOUGH = "the first testimony is taken for all"
     PROOF_IGNORED = "a branch that is done proves nothing"
     DECIDED_WHILE_ASKING = "votes are counted while participants are asked"
@@ -27,7 +28,8 @@ class Mutation(StrEnum):
 #: mutation → the promises that it breaks, each of which the search must find broken
 BREAKS: dict[Mutation, tuple[P, ...]] = {
     Mutation.NOBODY_ASKED: (P.ATOMIC, P.ONCE),
-    Mutation.ASKED_AT_ONCE: (P.ATOMIC,),
+    Mutation.OLD_EPOCH: (P.ATOMIC,),
+    Mutation.NO_PROMISE: (P.ATOMIC,),
     Mutation.ONE_IS_ENOUGH: (P.ATOMIC,),
     Mutation.PROOF_IGNORED: (P.ATOMIC, P.ONCE),
     Mutation.DECIDED_WHILE_ASKING: (P.ATOMIC,),

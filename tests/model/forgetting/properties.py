@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import StrEnum
 
-from .state import ATTEMPTS, COORDINATOR, PARTICIPANTS, State
+from .state import ALL, ATTEMPTS, COORDINATOR, PARTICIPANTS, State
 
 
 class Property(StrEnum):
@@ -34,7 +34,9 @@ def broken(state: State) -> Iterator[Property]:
             yield Property.AGREED
         if done and journal.state == "committed" and journal.told[done[0]] != "commit":
             yield Property.AGREED
-    if journal.state == "committed" and _settled(state) and state.forgot in (None, COORDINATOR):
+    # (Answers can be newer than all databases too: then who is prepared asks, and is told once more.)
+    asks = state.forgot == ALL and "prepared" in (state.slots[p][journal.attempt] for p in PARTICIPANTS)
+    if journal.state == "committed" and _settled(state) and state.forgot in (None, COORDINATOR, ALL) and not asks:
         everywhere = all(state.slots[p][journal.attempt] == "done" for p in PARTICIPANTS)
         yield from () if everywhere else (Property.AGREED,)
 

@@ -10,6 +10,9 @@ PARTICIPANTS = (0, 1)
 ATTEMPTS = (0, 1, 2)
 BEHIND_THE_JUMP = 2
 
+#: Who forgets: the coordinator's database, or all of them together. (A participant's: its number.)
+COORDINATOR, ALL = -1, -2
+
 #: What one participant has under the gid of each attempt: "", prepared, done or tombstone.
 Slots = tuple[str, ...]
 
@@ -29,26 +32,24 @@ class Journal(NamedTuple):
 
 
 class Item(NamedTuple):
-    """A message: ``link``, ``commit``, ``rollback``, or ``ack`` with the answer."""
+    """A message: ``link``, ``commit`` in an epoch, ``rollback``, or ``ack`` with the answer."""
 
     kind: str
     attempt: int
     participant: int
     word: str = ""
+    epoch: int = 0
 
 
 class State(NamedTuple):
-    """``kept``: the database that will forget (-1 for the coordinator's) and what it was like at that moment.
-    ``forgot``: who has forgotten; None, nobody yet. ``soon``: outcomes of the life before may still arrive. ``yes``:
-    the stored results, (attempt, participant) that voted yes."""
+    """``kept``: who will forget, and what it was like at that moment. ``forgot``: who has forgotten; None, nobody yet.
+    ``epochs``: in which each participant takes commits. ``yes``: the stored results, (attempt, participant) that voted
+    yes."""
 
     journal: Journal = Journal()
     slots: tuple[Slots, ...] = (("",) * len(ATTEMPTS),) * len(PARTICIPANTS)
     flight: frozenset[Item] = frozenset()
     yes: frozenset[tuple[int, int]] = frozenset()
-    kept: tuple[int, Journal | Slots] | None = None
+    kept: tuple[int, Journal | Slots | tuple[Journal, tuple[Slots, ...]]] | None = None
     forgot: int | None = None
-    soon: bool = False
-
-
-COORDINATOR = -1
+    epochs: tuple[int, ...] = (0,) * len(PARTICIPANTS)
