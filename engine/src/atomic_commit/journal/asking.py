@@ -23,7 +23,8 @@ from atomic_commit.journal.terms import NOW, PROGRESS, changed, in_seconds
 #: them: a number that is given twice would meet the branch rows, and the stored results, of the first time.
 JUMP = 1000
 #: Where this database is found to have forgotten, nothing is decided about what is undecided then before its
-#: participants have testified. They are asked in two seconds: what was sent to them before is with them by then.
+#: participants have testified. They are asked in two seconds: what was sent to them before is mostly with them by then,
+#: and is found done; what comes later is void (``participant.epochs``).
 FORGOTTEN = (
     "DELETE FROM testimonies",
     "UPDATE transactions SET asking_since = clock_timestamp(), next_look_at ="
