@@ -26,6 +26,13 @@ FORGETTING = (
         _FORGET + "test_who_is_asked_about_goes_into_no_attempt",
     ),
     Mutant(
+        "who is asked about is looked at until all have testified",
+        "engine/src/atomic_commit/journal/settling.py",
+        "_goes_on = sa.and_(table.c.waits_until.is_not(None), table.c.asking_since.is_(None))",
+        "_goes_on = table.c.waits_until.is_not(None)",
+        _FORGET + "test_who_is_asked_about_is_looked_at_also_after_the_last_answer_to_what_it_was_told_before",
+    ),
+    Mutant(
         "all participants testify",
         _ASK,
         "        if heard.keys() < _services(kind):\n            return\n",

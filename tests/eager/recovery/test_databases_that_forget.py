@@ -125,6 +125,27 @@ def test_who_is_asked_about_goes_into_no_attempt(shop: EagerShop, teapot: int) -
     assert [ends(shop, record) for record in begun] == [("committed", True)] * 2
 
 
+def test_who_is_asked_about_is_looked_at_also_after_the_last_answer_to_what_it_was_told_before(
+    shop: EagerShop, user: int, order: int, teapot: int, removal: TransactionRecord
+) -> None:
+    """It was restored between two attempts; that the first is rolled back everywhere is answered while it is asked
+    about."""
+    gids = shop.gids(removal)
+    with shop.locked("orders", "SELECT FROM orders FOR UPDATE"), pytest.raises(Conflict):
+        shop.prepare(gids[0], shop.handed_on(removal))
+    with shop.post.loses():
+        shop.atomic("users").coordinator.decide(removal.id, 1)
+    in_another_life(shop, "users")
+    shop.sweep()
+    assert shop.record("users", removal.id).asking_since
+    for gid in gids:
+        shop.participant_of(gid).rollback(gid)
+        shop.atomic("users").coordinator.acknowledge(removal.id, 1, gid.branch, Answer.ROLLED_BACK)
+    shop.recover()
+    assert ends(shop, removal) == ("committed", True)
+    assert removed(shop, user, order, teapot) == (None, "cancelled", 10)
+
+
 def test_a_participant_that_is_away_is_waited_for(
     shop: EagerShop, user: int, order: int, teapot: int, removal: TransactionRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,13 +44,15 @@ _ANSWERED = sa.text(
 )
 
 _decided = table.c.state != State.PREPARING
+#: Who is asked about is looked at until all have testified, whatever is answered meanwhile.
+_goes_on = sa.and_(table.c.waits_until.is_not(None), table.c.asking_since.is_(None))
 
 _SETTLE = (
     update(table)
     .where(
         sa.or_(sa.and_(table.c.id == LEADING, table.c.leader.is_(None)), table.c.leader == LEADING),
         table.c.settled_at.is_(None),
-        sa.or_(_decided, table.c.waits_until.is_not(None)),
+        sa.or_(_decided, _goes_on),
         ~sa.exists(select(1).where(branches_table.c.transaction_id == LEADING, *OWED)),
     )
     .values(
