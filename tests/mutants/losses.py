@@ -311,4 +311,18 @@ LOSSES = (
         'in ():\n            raise ValueError(f"{name} is',
         "../engine/tests/test_what_is_lost.py::test_a_branch_may_not_have_a_name_of_the_protocols",
     ),
+    Mutant(
+        "who led an attempt and was left out names those who went on",
+        "engine/src/atomic_commit/verify/verification.py",
+        "        if not accepted:\n",
+        "        if all(one.id != transaction or not one.over for one in accepted):\n",
+        _REDO + "test_who_led_and_was_left_out_names_those_who_went_on",
+    ),
+    Mutant(
+        "a moment in a message has a zone",
+        "engine/src/atomic_commit/wire/other_releases.py",
+        "datetime.fromisoformat(str(text)).astimezone(UTC)",
+        "datetime.fromisoformat(str(text))",
+        "eager/recovery/test_verify.py::test_a_moment_without_a_zone_is_this_machine_s",
+    ),
 )

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 from eager_command import Command
+from eager_line import all_placed
 from eager_losses import (
     CANCEL,
     HOLD,
@@ -454,6 +455,21 @@ def test_it_runs_for_those_whom_the_branch_row_does_not_name(shop: EagerShop, co
     assert said.lines == [f"{RESTOCK} of attempt 1 was run again at products for {begun[1].id}"]
     assert shop.stock_of(teapot) == 10
     assert len(members_of(shop, begun[0], RESTOCK) or ()) == len(ordered)
+
+
+def test_who_led_and_was_left_out_names_those_who_went_on(
+    shop: EagerShop, command: Command, user: int, teapot: int
+) -> None:
+    """The attempt has the name of its leader, and that is what verify shows."""
+    begun = all_placed(shop, (user, {teapot: 11}), (user, {teapot: 2}))
+    shop.dispatch("orders", "place_order")
+    leader, follower = (shop.record("orders", record.id) for record in begun)
+    assert (str(leader.state), follower.led_by) == ("aborted", (leader.id, 1))
+    forget_branch(shop, follower, TAKE)
+    shop.query("products", "UPDATE products SET stock = stock + 2")
+    said = command("orders", "redo", str(leader.id))
+    assert said.lines == [f"{TAKE} of attempt 1 was run again at products for {follower.id}"]
+    assert shop.stock_of(teapot) == 8
 
 
 @pytest.mark.leaves("unbalanced")

@@ -633,3 +633,15 @@ def test_a_moment_that_is_none_is_another_releases(shop: EagerShop) -> None:
     said = task.apply(kwargs={"service": "orders", "since": "long ago"})
     assert "another release" in str(said.result)
     assert UUID(int=0) not in shop.atomic("users").in_background._wanted
+
+
+def test_a_moment_without_a_zone_is_this_machine_s(
+    shop: EagerShop, done: TransactionRecord, caplog: pytest.LogCaptureFixture
+) -> None:
+    from tests.installation import INSTALLATION
+
+    task = shop.celery.tasks[INSTALLATION.task("users", "came_back_older")]
+    a_minute_ago = datetime.now().replace(microsecond=0) - timedelta(minutes=1)
+    assert task.apply(kwargs={"service": "orders", "since": a_minute_ago.isoformat()}).successful()
+    assert shop.atomic("users").in_background.join(20)
+    assert "verified against orders since " in caplog.text

@@ -56,8 +56,8 @@ _STATES = sa.text(
 
 @dataclass(frozen=True)
 class Accepted:
-    """One transaction. ``attempt``: that in which it is, or was last. ``over``: it is committed and settled, or put
-    aside, since ``over_at``, which is ``age`` seconds ago."""
+    """One transaction. ``attempt``: that in which it is, or was last. ``over``: it is committed and settled, or
+    quarantined, since ``over_at``, which is ``age`` seconds ago."""
 
     id: UUID
     attempt: Attempt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from datetime import datetime
 
 from atomic_commit.errors import AtomicCommitError
@@ -55,7 +56,7 @@ class Background:
     def _verify(self, service: str, since: datetime) -> None:
         words = ""
         for pause in (0.0, *_PAUSES):
-            threading.Event().wait(pause)
+            time.sleep(pause)
             try:
                 verified = self._verification.run(since, [service])
             except AtomicCommitError as error:

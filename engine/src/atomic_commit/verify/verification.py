@@ -142,7 +142,7 @@ class _Run:
         progress: Callable[[Verified], object],
         found: Callable[[Sequence[Loss]], object],
     ) -> None:
-        self._service, self._installation, self._limits = atomic.service, atomic.installation, atomic.limits
+        self._installation, self._limits = atomic.installation, atomic.limits
         self._proofs, self._engine, self._reads = atomic.proofs, atomic.engine, autocommit(atomic.engine)
         self._peers, self._progress, self._found = Peers(atomic, services), progress, found
         self._verified = Verified(asked=self._peers.asked)
@@ -160,7 +160,7 @@ class _Run:
     def one(self, transaction: UUID) -> Verified | None:
         with Session(self._reads) as session:
             accepted = comparing.with_companions(session, transaction)
-        if all(one.id != transaction for one in accepted):
+        if not accepted:
             return None
         suspects: dict[Gid, _Suspect] = {}
         self._suspect_branches([one for one in accepted if one.over], suspects)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -46,8 +46,8 @@ def read_id(text: object) -> UUID:
 
 
 def read_moment(text: object) -> datetime:
-    """A time in a message, in the form of ISO 8601."""
-    return read(lambda: datetime.fromisoformat(str(text)))
+    """A time in a message, in the form of ISO 8601. (A person may have typed it, without a zone: this machine's.)"""
+    return read(lambda: datetime.fromisoformat(str(text)).astimezone(UTC))
 
 
 def read_number(value: object) -> int:
