@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable
-
-from sqlalchemy import ARRAY, Integer, Row, bindparam, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from atomic_commit import Branches, Conflict, Values
-from orders_service.models import Order, OrderLine, in_product_order
+from orders_service import branches_batch
+from orders_service.models import UNFULFILLED, Order, OrderLine, in_product_order
 
 branches = Branches("orders")
 
@@ -23,45 +21,20 @@ def cancel_user_orders(session: Session, user_id: int) -> Values:
     An order that is ``cancelling`` belongs to a cancellation that may yet be undone, so it can be neither skipped nor
     cancelled twice: it is a conflict, and the removal tries again later. Fulfilled orders stay as history.
     """
-    return cancel_orders_of_users(session, [user_id])[0]
-
-
-@branches.batch(cancel_user_orders)
-def cancel_orders_of_users(session: Session, user_id: list[int]) -> list[Values]:
-    orders = _unfulfilled(session, user_id)
+    of_user = select(Order.id, Order.status).where(Order.user_id == user_id, Order.status.in_(UNFULFILLED))
+    orders = session.execute(of_user.order_by(Order.id).with_for_update()).all()
     for order in orders:
         if order.status == "cancelling":
             raise Conflict(f"order {order.id} is being cancelled")
-    owners = {order.id: order.user_id for order in orders}
-    held: dict[int, Counter[int]] = defaultdict(Counter)
-    if owners:
-        session.execute(_CANCEL, {"ids": list(owners)})
-        for line in session.execute(_LINES, {"ids": list(owners)}):
-            held[owners[line.order_id]][line.product_id] += line.quantity
-    return [{"quantities": in_product_order(held.pop(user, {}))} for user in user_id]  # what one gets no other gets
+    if not orders:
+        return {"quantities": []}
+    ids = [order.id for order in orders]
+    session.execute(update(Order.__table__).where(Order.id.in_(ids)).values(status="cancelled"))
+    lines = select(OrderLine.product_id, func.sum(OrderLine.quantity)).where(OrderLine.order_id.in_(ids))
+    held = session.execute(lines.group_by(OrderLine.product_id)).all()
+    return {"quantities": in_product_order(dict(held))}
 
 
-@branches.locks(cancel_user_orders)
-def lock_orders(session: Session, user_id: list[int]) -> None:
-    _unfulfilled(session, user_id)
-
-
-_orders, _lines = Order.__table__, OrderLine.__table__
-_ids = bindparam("ids", type_=ARRAY(Integer))
-#: Made once: to put a statement together costs more than to send it.
-_LOCK = (
-    select(_orders.c.id, _orders.c.user_id, _orders.c.status)
-    .where(
-        _orders.c.user_id == func.any(bindparam("users", type_=ARRAY(Integer))),
-        _orders.c.status.in_(("open", "cancelling")),
-    )
-    .order_by(_orders.c.id)
-    .with_for_update()
-)
-_CANCEL = update(_orders).where(_orders.c.id == func.any(_ids)).values(status="cancelled")
-_LINES = select(_lines.c.order_id, _lines.c.product_id, _lines.c.quantity).where(_lines.c.order_id == func.any(_ids))
-
-
-def _unfulfilled(session: Session, users: Iterable[int]) -> list[Row[tuple[int, int, str]]]:
-    """What these users have ordered and not yet got, locked in primary-key order."""
-    return list(session.execute(_LOCK, {"users": sorted(set(users))}))
+# The same for several at once: nothing above depends on it.
+branches.batch(cancel_user_orders)(branches_batch.cancel_orders_of_users)
+branches.locks(cancel_user_orders)(branches_batch.lock_orders)

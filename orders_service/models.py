@@ -26,6 +26,10 @@ class Base(DeclarativeBase):
 db = SQLAlchemy(model_class=Base)
 
 
+#: In these states an order holds goods and may yet be cancelled.
+UNFULFILLED = ("open", "cancelling")
+
+
 class Order(db.Model):  # type: ignore[name-defined, misc]
     """An order: ``open``, ``cancelling`` (a cancellation is under way, ``cancelled_by`` names it), ``fulfilled`` or
     ``cancelled``."""

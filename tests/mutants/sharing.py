@@ -17,7 +17,7 @@ SHARING = (
     # ---- in a branch
     Mutant(
         "lock order of rows: users",
-        "users_service/branches.py",
+        "users_service/branches_batch.py",
         ".order_by(_table.c.id).with_for_update(read=True)",
         ".with_for_update(read=True)",
         _LOCKS + "test_a_branch_that_several_share_locks_the_rows_of_all_in_primary_key_order",
@@ -280,7 +280,7 @@ SHARING = (
     ),
     Mutant(
         "orders cancelled together: what one user held is put back once",
-        "orders_service/branches.py",
+        "orders_service/branches_batch.py",
         "held.pop(user, {})",
         "held.get(user, {})",
         _TOGETHER + "test_a_branch_changes_and_returns_the_same[orders.cancel_user_orders]",
@@ -325,7 +325,7 @@ SHARING = (
     Mutant(
         "who shares a user's row waits behind who has to write it",
         "users_service/branches.py",
-        "    turnstile.pass_through(session, wanted)\n",
+        "    turnstile.pass_through(session, [user_id])\n",
         "",
         "eager/concurrency/test_turnstile.py::test_an_order_that_comes_later_waits_behind_a_removal_that_waits",
     ),

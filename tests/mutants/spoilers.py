@@ -61,7 +61,7 @@ SPOILERS = (
     ),
     Mutant(
         "a user who is being removed is not locked for an order",
-        "users_service/branches.py",
+        "users_service/branches_batch.py",
         '_is_wanted, _table.c.status == "active")',
         "_is_wanted)",
         _BRANCHES + "test_a_user_who_is_being_removed_is_not_locked_for_an_order_that_is_refused",

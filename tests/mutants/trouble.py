@@ -74,7 +74,7 @@ TROUBLE = (
     ),
     Mutant(
         "lock order of rows: products",
-        "products_service/branches.py",
+        "products_service/stock.py",
         "    .order_by(_table.c.id)\n",
         "",
         _ROW_ORDER,
@@ -82,9 +82,17 @@ TROUBLE = (
     Mutant(
         "lock order of rows: orders",
         "orders_service/branches.py",
+        "of_user.order_by(Order.id)",
+        "of_user",
+        _ROW_ORDER,
+    ),
+    Mutant(
+        "lock order of rows: orders of several users",
+        "orders_service/branches_batch.py",
         "    .order_by(_orders.c.id)\n",
         "",
-        _ROW_ORDER,
+        "eager/protocol/test_lock_order.py"
+        "::test_a_branch_that_several_share_locks_the_rows_of_all_in_primary_key_order",
     ),
     Mutant(
         "lock order of branches",
@@ -259,8 +267,8 @@ TROUBLE = (
     Mutant(
         "an order for a user who is being removed is refused",
         "users_service/branches.py",
-        'select(_table.c.id).where(_is_wanted, _table.c.status == "active")',
-        "select(_table.c.id).where(_is_wanted)",
+        'User.id == user_id, User.status == "active")',
+        "User.id == user_id)",
         _REFUSALS + "test_a_user_who_is_being_removed_cannot_order",
     ),
     # ---- servers that hang

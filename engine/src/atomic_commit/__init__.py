@@ -34,7 +34,7 @@ Import rule: this package knows SQLAlchemy, psycopg2 and Celery with what Celery
 Arrows between the rooms run down; a test holds them.
 """
 
-from atomic_commit.declare import Branches, TransactionKind, Values, only_answer
+from atomic_commit.declare import Branches, TransactionKind, Values
 from atomic_commit.engine import AtomicCommit
 from atomic_commit.errors import (
     AtomicCommitError,
@@ -80,5 +80,4 @@ __all__ = [
     "configure",
     "create_engine",
     "migrations",
-    "only_answer",
 ]

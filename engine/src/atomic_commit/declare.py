@@ -17,22 +17,12 @@ from atomic_commit.names import service_of
 Values = dict[str, Any]
 
 BranchFunction = Callable[..., Values | None]
-_A = TypeVar("_A")
 _F = TypeVar("_F", bound=BranchFunction)
 _T = TypeVar("_T", bound=Callable[..., Sequence["Values | Refused | None"]])
 
 
 def _no_change(session: Session, transaction: UUID, values: Values) -> None:
     """For a transaction that changes nothing of its own when it begins or aborts."""
-
-
-def only_answer(answers: Sequence[_A | Refused]) -> _A:
-    """What a function for several has answered for the only one. Raises its Refused: so the function for one can be
-    written as the one for several."""
-    (answer,) = answers
-    if isinstance(answer, Refused):
-        raise answer
-    return answer
 
 
 @dataclass(frozen=True)
