@@ -291,4 +291,11 @@ FORGETTING = (
         "            if False:\n",
         _FORGET + "test_what_was_testified_to_a_life_before_counts_for_nothing",
     ),
+    Mutant(
+        "who was told that a database came back older is told again",
+        "engine/src/atomic_commit/engine.py",
+        "(fork.at != told_of or over > told)",
+        "fork.at != told_of",
+        _FORGET + "test_all_others_are_told_again_because_who_was_told_may_have_died",
+    ),
 )

@@ -36,7 +36,7 @@ from atomic_commit.postgres.clocks import OwnClock
 from atomic_commit.postgres.confirmed import Confirmation
 from atomic_commit.postgres.database import autocommit, create_engine, translated_errors
 from atomic_commit.postgres.identity import Identity, claim, is_named
-from atomic_commit.postgres.lives import Lives
+from atomic_commit.postgres.lives import Fork, Lives
 from atomic_commit.postgres.readiness import Checks, checks, missing
 from atomic_commit.verify.answers import answers
 from atomic_commit.verify.background import Background
@@ -67,8 +67,9 @@ _READ_YOUR_WRITES = 1.0
 #: What a task may raise in the course of things: logged in one line, not as a crash.
 _EXPECTED = (Refused, Conflict, Fenced, Lost, MembersSaidNo)
 
-#: Seconds after which a worker that starts does not tell again that the database has once come back older.
-_WORTH_TELLING = 3600.0
+#: Seconds after a fork at which all others are told of it: again, because who was told may have ended before it had
+#: compared. Whoever starts within the last of these tells it too.
+_TELL_AFTER = (0.0, 60.0, 600.0, 3600.0)
 
 #: Characters of a result in a log line; the whole of it is in the result backend.
 _SHORT = 120
@@ -124,7 +125,8 @@ class AtomicCommit:
         self.testimony = Testimony(engine, installation)
         self.inquiry = Inquiry(engine, installation, limits, self.messages.inquire)
         self.lives = Lives(engine, limits.ids_per_second, FORGOTTEN)
-        self._told_of: datetime | None = None
+        #: the last fork that others were told of, and how many of the times were over then
+        self._told: tuple[datetime | None, int] = (None, 0)
         self.coordinator = Coordinator(engine, self.messages, kinds, limits, databases)
         self.sweeper = Sweeper(engine, self.coordinator, limits, self._announce)
         self._watch, self._confirmation = DecisionWatch(engine), Confirmation(engine)
@@ -271,10 +273,17 @@ class AtomicCommit:
         the database goes on where it was; where it has come back older, all others compare with it."""
         with translated_errors():
             fork = self.lives.beat()
-        if fork and fork.at != self._told_of and fork.age < _WORTH_TELLING:
-            self._told_of = fork.at
-            self.came_back_older(fork.since)
+        if fork:
+            self._tell(fork)
         self.inquiry.look()
+
+    def _tell(self, fork: Fork) -> None:
+        """Tell all others, as often as it is time to."""
+        over = sum(fork.age >= after for after in _TELL_AFTER)
+        told_of, told = self._told
+        if over < len(_TELL_AFTER) and (fork.at != told_of or over > told):
+            self._told = fork.at, over
+            self.came_back_older(fork.since)
 
     def _register_participant(self, celery: Celery, branches: Branches) -> None:
         for branch in branches.declared.values():

@@ -652,6 +652,19 @@ def test_all_others_are_told_once_of_each_fork(shop: EagerShop) -> None:
     assert [task.split(".")[-2] for task in told] == ["orders", "products"]
 
 
+def test_all_others_are_told_again_because_who_was_told_may_have_died(shop: EagerShop) -> None:
+    atomic = shop.atomic("users")
+    shop.query("users", "UPDATE database_identity SET life = 'the one before'")
+    with shop.post.loses():
+        for seconds in (0, 0, 61, 0, 540, 0, 3000):
+            shop.query(
+                "users", "UPDATE database_identity SET forked_at = forked_at - make_interval(secs => :s)", s=seconds
+            )
+            atomic._told = (life(shop, "users")[1], atomic._told[1])
+            atomic.watch()
+    assert len([task for task in shop.post.lost if task.endswith("orders.came_back_older")]) == 3
+
+
 def test_a_fork_of_long_ago_is_not_told_again_by_a_worker_that_starts(shop: EagerShop) -> None:
     atomic = shop.atomic("users")
     shop.query("users", "UPDATE database_identity SET life = 'the one before'")

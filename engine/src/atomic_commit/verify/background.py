@@ -19,7 +19,8 @@ _PAUSES = (5.0, 30.0, 120.0)
 class Background:
     """One after the other, in a thread of its own that lives as long as there is something to do.
 
-    What is asked for is kept in this process only: where it ends before that is done, a person has to type ``verify``.
+    What is asked for is kept in this process only. Where that ends before it is done, the service that has forgotten
+    tells it once more (``AtomicCommit.watch``).
     """
 
     def __init__(self, verification: Verification) -> None:
