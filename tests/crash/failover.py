@@ -173,7 +173,7 @@ class FailoverStage(Stage):
         losses = self._new(findings.losses)
         silent = unnamed(losses, said.losses)
         result |= {"lost": len(losses), "silent": len(silent), "named": len(losses) - len(silent)}
-        for name in ("undone", "overturned", "in_quarantine", "given_twice", "orphans"):
+        for name in ("undone", "overturned", "in_quarantine", "given_twice", "orphans", "unheld"):
             result[name] = self._new(getattr(findings, name))
         result["wrong"] += self._new(findings.violations) + result["orphans"] + result["given_twice"]
         result["wrong"] += [_words(loss) for loss in silent]

@@ -63,7 +63,10 @@ def summary(results: list[Result]) -> str:
         wrong = sum(bool(result["wrong"]) for result in those)
         line = f"{mode}hronous: {len(those)} failovers, {wrong} of them wrong, {total('wrong')} violations"
         if mode == "async":
-            what = ("named", "silent", "undone", "overturned", "in_quarantine", "standing", "orphans", "given_twice")
+            what = (
+                *("named", "silent", "undone", "overturned", "in_quarantine", "standing"),
+                *("orphans", "unheld", "given_twice"),
+            )
             line += "; " + ", ".join(f"{name.replace('_', ' ')} {total(name)}" for name in what)
         lines.append(line)
         lines += sorted({problem for result in those for problem in result.get("verify", ())})

@@ -27,6 +27,9 @@ _DISTRIBUTED = ("place", "cancel", "remove")
 #: Refusals that tell of another transaction, which may well commit.
 _OF_ANOTHER = ("user_is_being_removed", "order_is_being_cancelled")
 _BRANCH, _TRANSACTION = "branch", "transaction"
+#: Branches that change nothing. One that is forgotten is no loss; but of what it held until a decision that came after
+#: that, nobody was sure any more.
+_HOLDS = frozenset({"users.hold_active_user"})
 
 
 @dataclass(frozen=True, order=True)
@@ -45,7 +48,9 @@ class Loss:
 class Findings:
     """What came of one judgement.
 
-    `losses`: committed in part of the services and forgotten in another, for good: each has to be named. `undone`: a
+    `losses`: committed in part of the services and forgotten in another, for good: each has to be named. `held`: the
+    same of branches that only hold, of which nothing is missing. `unheld`: open orders of users who do not exist, and
+    whose hold was forgotten. `undone`: a
     client was told yes or 202, and there is no trace of it anywhere, so all of it was forgotten. `overturned`: told no,
     and committed afterwards. `in_quarantine`: contradictions that are left to a person. `given_twice`: ids told
     to two who asked for a new one. `orphans`: open orders of users who do not exist, and no loss explains it.
@@ -53,6 +58,8 @@ class Findings:
     """
 
     losses: list[Loss] = field(default_factory=list)
+    held: list[Loss] = field(default_factory=list)
+    unheld: list[str] = field(default_factory=list)
     undone: list[str] = field(default_factory=list)
     overturned: list[str] = field(default_factory=list)
     in_quarantine: list[str] = field(default_factory=list)
@@ -72,7 +79,9 @@ def judge(books: Books, dead: Sequence[tuple[str, Tables]], history: Sequence[Ro
     _answers(history, now, findings)
     findings.losses = sorted(set(findings.losses))
     findings.given_twice = given_twice(history, books)
-    findings.orphans = _orphans(books, now, findings.losses)
+    unexplained = _orphans(books, now, findings.losses)
+    findings.orphans = _orphans(books, now, [*findings.losses, *findings.held])
+    findings.unheld = [order for order in unexplained if order not in findings.orphans]
     findings.violations = list(dict.fromkeys(findings.violations))
     return findings
 
@@ -183,7 +192,8 @@ def _lost_branches(now: _Now, findings: Findings) -> None:
         if not now.told[attempt]:
             findings.violations.append(f"{members}: committed in attempt {attempt}, of which no branch was told")
         for branch in now.told[attempt] - now.done[attempt]:
-            findings.losses += [
+            into = findings.held if branch in _HOLDS else findings.losses
+            into += [
                 Loss(id, now.journals[id]["kind"], attempt[1], branch, _BRANCH, _service_of(branch)) for id in members
             ]
 

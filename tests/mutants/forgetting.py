@@ -298,4 +298,18 @@ FORGETTING = (
         "fork.at != told_of",
         _FORGET + "test_all_others_are_told_again_because_who_was_told_may_have_died",
     ),
+    Mutant(
+        "nobody works on a database from which decided changes are missing",
+        "engine/src/atomic_commit/participant/prepared.py",
+        "        if finds_out:\n",
+        "        if False:\n",
+        _FORGET + "test_nobody_works_on_a_database_from_which_decided_changes_are_still_missing",
+    ),
+    Mutant(
+        "what is quarantined keeps nobody from working",
+        _ROWS,
+        " AND quarantined_at IS NULL) FROM database_identity)",
+        ") FROM database_identity)",
+        _FORGET + "test_what_is_quarantined_keeps_nobody_from_working",
+    ),
 )

@@ -21,7 +21,7 @@ from atomic_commit.coordinator.wait import DecisionWatch
 from atomic_commit.declare import BranchDeclaration, Branches, TransactionKind, Values, check_calls, check_lock_order
 from atomic_commit.errors import Conflict, Defect, Fenced, Lost, MembersSaidNo, Refused
 from atomic_commit.journal import listing, migrations, records
-from atomic_commit.journal.asking import FORGOTTEN
+from atomic_commit.journal.asking import FINDS_OUT, FORGOTTEN
 from atomic_commit.journal.local_calls import LocalCalls
 from atomic_commit.journal.records import IdempotencyKey, Outcome, State, TransactionRecord
 from atomic_commit.limits import Limits
@@ -119,7 +119,9 @@ class AtomicCommit:
         self.engine, self._reads = engine, autocommit(engine)
         self.identity, databases = Identity(engine, installation, service), KnownDatabases(engine)
         self.messages = Messages(celery, installation, service, limits.message_lifetime, databases.of)
-        self.participant = Participant(engine, self.identity, limits, self.messages.result_of, branches.holds)
+        self.participant = Participant(
+            engine, self.identity, limits, self.messages.result_of, branches.holds, FINDS_OUT
+        )
         self.proofs = Proofs(engine, installation, branches.declared)
         self.run_again = RunAgain(engine, self.identity, limits, branches.declared)
         self.testimony = Testimony(engine, installation)

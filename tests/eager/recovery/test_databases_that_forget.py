@@ -243,6 +243,39 @@ def test_values_that_only_a_participant_knows_are_asked_for(shop: EagerShop, use
     assert shop.stock_of(teapot) == 7
 
 
+def test_nobody_works_on_a_database_from_which_decided_changes_are_still_missing(
+    shop: EagerShop, user: int, teapot: int
+) -> None:
+    """The order is decided, and the user has been let go of; of the order itself nothing is there until it is found
+    out. A removal that went on would not see it."""
+    placing = shop.begin("orders", "place_order", user_id=user, lines=[{"product_id": teapot, "quantity": 3}])
+    then = moment(shop, "orders")
+    commit_at(shop, *decide(shop, placing, service="orders"))
+    forgets_since(shop, then)
+    removal = shop.begin("users", "remove_user", user_id=user)
+    with pytest.raises(Conflict, match="is being found out"):
+        shop.prepare(shop.gids(removal)[0], shop.handed_on(removal))
+    shop.recover()
+    assert ends(shop, placing, "orders") == ("committed", True)
+    assert ends(shop, removal) == ("committed", True)
+    assert [order["status"] for order in shop.get("orders", f"/orders?user_id={user}")] == ["cancelled"]
+    assert shop.stock_of(teapot) == 10
+
+
+def test_what_is_quarantined_keeps_nobody_from_working(shop: EagerShop, user: int, order: int, teapot: int) -> None:
+    placing = shop.begin("orders", "place_order", user_id=user, lines=[{"product_id": teapot, "quantity": 3}])
+    in_another_life(shop, "orders")
+    shop.sweep()
+    shop.atomic("orders").coordinator.quarantine(placing.id, "for a reason")
+    removal = shop.begin("users", "remove_user", user_id=user)
+    shop.prepare_all(removal)
+    shop.query(
+        "orders", "UPDATE transactions SET quarantined_at = NULL, next_look_at = now() WHERE id = :id", id=placing.id
+    )
+    shop.recover()
+    assert ends(shop, removal) == ("committed", True)
+
+
 def test_a_proof_is_found_also_where_the_life_before_is_not_known_to_be_over(
     shop: EagerShop, user: int, order: int, teapot: int, removal: TransactionRecord
 ) -> None:

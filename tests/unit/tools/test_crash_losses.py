@@ -131,6 +131,17 @@ def test_an_open_order_of_nobody_is_an_orphan_unless_a_loss_explains_it() -> Non
     assert not judged(orders=tables(orders=[order])).orphans  # the removal of user 7 has lost its branch at orders
 
 
+def test_a_hold_that_was_forgotten_is_no_loss_and_an_order_whose_user_was_not_held_is_told_apart() -> None:
+    placed = transaction(kind="place_order", result={"order": {"id": 3}})
+    hold = "users.hold_active_user"
+    orders = tables(placed, told(hold), told("products.take_stock"), orders=[{"id": 3, "status": "open", "user_id": 7}])
+    found = judged((), orders, (row("products.take_stock"),))
+    assert found.losses == []
+    assert [loss.branch for loss in found.held] == [hold]
+    assert found.orphans == []
+    assert found.unheld == ["order 3 is open and its user 7 does not exist"]
+
+
 def test_a_loss_is_named_by_transaction_and_branch_or_a_lost_row_by_its_id() -> None:
     named = {"transaction": ADA, "lost": "branch", "branch": CANCEL}
     assert unnamed([LOST_CANCEL], [named]) == []

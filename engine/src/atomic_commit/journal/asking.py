@@ -31,6 +31,12 @@ FORGOTTEN = (
     " CASE WHEN quarantined_at IS NULL THEN clock_timestamp() + interval '2 seconds' END WHERE state = 'preparing'",
 )
 
+#: SQL: whether this database has forgotten, and not found out yet what it had decided.
+FINDS_OUT = (
+    "(SELECT forked_at IS NOT NULL AND EXISTS (SELECT FROM transactions"
+    " WHERE asking_since IS NOT NULL AND settled_at IS NULL AND quarantined_at IS NULL) FROM database_identity)"
+)
+
 
 def ask_about_attempt(session: Session, leader: UUID, number: int) -> set[UUID]:
     """The same for those that are undecided and were in this attempt, which seems to be decided already. Returns

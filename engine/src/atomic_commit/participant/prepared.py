@@ -54,13 +54,13 @@ from atomic_commit.wire.hand_over import Answer, HandedOn
 
 log = logging.getLogger(__name__)
 
-_BEGIN_WITH_BRANCH_ROW = text(
+_BEGIN_WITH_BRANCH_ROW = (
     # One round trip: the short wait applies to the insert alone, the business statements get the long one.
     "BEGIN;"
     "SELECT set_config('lock_timeout', :short, true);"
     "INSERT INTO branch_rows (transaction_id, attempt, branch, kind, coordinated_by, members)"
     " VALUES (:transaction, :attempt, :branch, 'done', :coordinated_by, CAST(:members AS jsonb));"
-    f"SELECT set_config('lock_timeout', :long, true), {OWN_DATABASE}"
+    f"SELECT set_config('lock_timeout', :long, true), {OWN_DATABASE}, "
 )
 _INSERT_FENCE = text(
     "SELECT set_config('lock_timeout', :short, true);"
@@ -87,9 +87,12 @@ class Participant:
         limits: Limits,
         earlier_result: Callable[[Gid], HandedOn | None],
         holds: Collection[str] = (),
+        finds_out: str = "false",
     ) -> None:
         """`earlier_result(gid)`: what a first run of the branch's task stored in the result backend, or None. `holds`:
-        the names of the branches that change nothing."""
+        the names of the branches that change nothing. `finds_out`: SQL, whether a coordinator on the same database does
+        not know yet what it had decided."""
+        self._begin_with_branch_row = text(_BEGIN_WITH_BRANCH_ROW + finds_out)
         self._engine, self._identity, self._limits = engine, identity, limits
         self._earlier_result, self._holds = earlier_result, holds
         self._confirmation = Confirmation(engine)
@@ -209,11 +212,17 @@ class Participant:
     def _begin(self, session: Session, gid: Gid, given: Mapping[str, Values]) -> str | None:
         """Begin, and insert the branch row before anything else is read or locked: a duplicate stops right here. The
         row keeps what is `given` for each member: where the coordinator forgets, nobody else knows.
-        Returns the id of the database in which all this is, or None if it is not the service's own."""
+        Returns the id of the database in which all this is, or None if it is not the service's own.
+
+        Raises Conflict while changes may be missing here that were decided, and of which other participants have let go
+        already: who works on this database now would not see them, and they come later all the same.
+        """
         waits = {"short": _setting(self._limits.branch_row_timeout), "long": _setting(self._limits.lock_timeout)}
         own = {"installation": str(self._identity.installation), "service": self._identity.service}
         row = {**_key(gid), "coordinated_by": gid.kind, "members": json.dumps(given)}
-        _, database = session.execute(_BEGIN_WITH_BRANCH_ROW, {**row, **waits, **own}).one()
+        _, database, finds_out = session.execute(self._begin_with_branch_row, {**row, **waits, **own}).one()
+        if finds_out:
+            raise Conflict("this database has come back older, and what it had decided is being found out")
         return str(database) if database else None
 
     def _duplicate(self, gid: Gid, error: DBAPIError) -> HandedOn:
