@@ -19,7 +19,8 @@ from http_api.blueprint import Blueprint
 from http_api.docs import register_docs
 from http_api.headers import header_parameters
 from http_api.health import health_blueprint
-from http_api.problems import MEDIA_TYPE, register_error_handlers, register_problem_pages
+from http_api.problem_handlers import register_error_handlers, register_problem_pages
+from http_api.problems import MEDIA_TYPE
 from http_api.schemas import ProblemSchema
 from http_api.strict_json import DEEPEST
 

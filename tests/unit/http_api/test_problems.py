@@ -22,7 +22,8 @@ from werkzeug.exceptions import HTTPException
 from atomic_commit.postgres.readiness import NotReady
 from http_api.app import MAX_BODY, install
 from http_api.blueprint import Blueprint
-from http_api.problems import PROBLEM_TYPES, ProblemError
+from http_api.problem_types import PROBLEM_TYPES
+from http_api.problems import ProblemError
 from http_api.schemas import (
     INTEGER_MAX,
     Email,
