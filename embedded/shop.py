@@ -11,8 +11,9 @@ from celery_config.manifest import SERVICES
 from embedded.services import ROLES, Surroundings, flower_program, migration, service_program
 from embedded.settings import DATABASES, ROOT, Ports
 from embedded.status import ShopStatus
-from local_servers.application import Application, Make, Route
+from local_servers.application import Application, Make
 from local_servers.output import Log
+from local_servers.servers import Route
 from local_servers.settings import Broker
 from local_servers.supervision import Program
 

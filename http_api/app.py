@@ -15,11 +15,14 @@ import flask
 import flask_smorest
 from werkzeug.routing import IntegerConverter, Map
 
+from http_api.blueprint import Blueprint
 from http_api.docs import register_docs
 from http_api.headers import header_parameters
 from http_api.health import health_blueprint
-from http_api.problems import MEDIA_TYPE, register_error_handlers, register_problem_pages
-from http_api.schemas import DEEPEST, Blueprint, ProblemSchema
+from http_api.problem_handlers import register_error_handlers, register_problem_pages
+from http_api.problems import MEDIA_TYPE
+from http_api.schemas import ProblemSchema
+from http_api.strict_json import DEEPEST
 
 MAX_BODY = 1024 * 1024
 #: What holds for every call, and has no place in OpenAPI's own words.
@@ -61,7 +64,7 @@ class Api(flask_smorest.Api):  # type: ignore[misc]  # flask-smorest has no type
     def register_blueprint(self, blp: flask.Blueprint, **options: Any) -> None:
         """As flask-smorest does, but only a blueprint whose bodies are read by the strict parser."""
         if not isinstance(blp, Blueprint):
-            raise TypeError(f"blueprint {blp.name!r} must be an http_api.schemas.Blueprint")
+            raise TypeError(f"blueprint {blp.name!r} must be an http_api.blueprint.Blueprint")
         super().register_blueprint(blp, **options)
 
     def _register_error_handlers(self) -> None:

@@ -18,8 +18,8 @@ from concurrent.futures import Future, wait
 import flask
 
 from atomic_commit.postgres.readiness import NotReady
+from http_api.blueprint import Blueprint
 from http_api.problems import ProblemError
-from http_api.schemas import Blueprint
 from http_api.stopping import is_stopping
 
 PATIENCE = 2.0

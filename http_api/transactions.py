@@ -20,9 +20,10 @@ from atomic_commit.journal import records
 from atomic_commit.journal.records import UNEXPECTED, BranchRecord
 from atomic_commit.journal.schema import transactions as table
 from atomic_commit.names import service_of
+from http_api.blueprint import Blueprint
 from http_api.paging import page
 from http_api.problems import ProblemError
-from http_api.schemas import Blueprint, PageArgs, Timestamp
+from http_api.schemas import PageArgs, Timestamp
 
 STATES = ("preparing", "committed", "aborted", "quarantined")
 

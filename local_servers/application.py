@@ -7,40 +7,30 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
+from local_servers.control import ProcessControl
 from local_servers.errors import LocalServersError
 from local_servers.identity import identity
 from local_servers.leftovers import stop_leftovers, stop_phases
 from local_servers.lock import StateLock
 from local_servers.output import Log, Output
-from local_servers.postgres import Postgres
-from local_servers.processes import Run
-from local_servers.rabbitmq import RabbitMQ
-from local_servers.redis import Redis
-from local_servers.settings import HOST, Broker, ServerPorts, check_ports, free_port
+from local_servers.servers import Route, Servers
+from local_servers.settings import Broker, ServerPorts, check_ports
 from local_servers.status import Recorded, Status, forget_status, write_status
 from local_servers.supervision import Kept, Program
 
 LAUNCHER = "launcher"
-READY_WITHIN = 60.0
 START_WITHIN = 120.0
 """For the first start of all at once: a dozen programs share the machine's cores."""
-MISLEADING = ("PG", "CELERY_", "FLOWER_")
-"""Variables with these beginnings would change what a process's libraries do behind its back."""
-RABBITMQ = {"rabbitmq", "rabbitmq_dist", "epmd"}
-"""The ports that are used only with RabbitMQ as the broker."""
 
 Make = Callable[[], Program]
 """Makes a program, once the servers are up and their URLs are known."""
-Route = Callable[[str, str, str], str]
-"""(name of a process, "database" | "broker" | "results", the server's URL) → the URL that the process is told."""
 
 
-class Application:
+class Application(Servers, ProcessControl):
     """PostgreSQL, Redis, RabbitMQ if wanted, and an application's processes, in one state folder.
 
     A subclass says in `jobs` and `programs` what runs on the servers, in `apis` which of it answers HTTP. Alone
@@ -85,21 +75,25 @@ class Application:
 
         Raises LocalServersError when a server is missing.
         """
-        self.state = state.resolve()
-        self.ports = (ports or ServerPorts.free()).chosen()
-        self._databases = dict(databases)
-        self._added = dict(environment or {})
-        self._log, self._supervise, self._route = log, supervise, route or _directly
-        servers = {**os.environ, **self._added}
-        self._all_postgres = self._postgres_servers(servers, postgres_each, postgres_settings or {})
-        self._redis = Redis(self.state, self.ports.redis, servers, self._say)
-        self._rabbitmq = RabbitMQ(self.state, self.ports, servers, node) if broker == "rabbitmq" else None
+        ProcessControl.__init__(self)
+        Servers.__init__(
+            self,
+            state,
+            databases=databases,
+            ports=ports,
+            environment=environment,
+            broker=broker,
+            node=node,
+            postgres_each=postgres_each,
+            postgres_settings=postgres_settings,
+            route=route,
+            say=self._say,
+        )
+        self._log, self._supervise = log, supervise
         self._phase = "stopped"
         self._lock = self.lock_of(self.state)
         self._status_lock = threading.Lock()
         self._interrupted = threading.Event()
-        self._outputs: dict[str, Output] = {}
-        self._kept: dict[str, Kept] = {}
 
     def __enter__(self) -> Self:
         self.start()
@@ -125,10 +119,6 @@ class Application:
     def apis(self) -> Mapping[str, str]:
         """Name → URL of what answers HTTP, ``/readyz`` too (``readiness`` says what is to be in that answer)."""
         return {}
-
-    def used_ports(self) -> set[str]:
-        """Names of the ports that must be free at the start."""
-        return set(self.ports.names()) - (set() if self._rabbitmq else RABBITMQ)
 
     def status(self) -> Status:
         """What runs now, for the state folder's `status.json`."""
@@ -251,68 +241,7 @@ class Application:
     def _output(self, name: str) -> Output:
         return Output(name, self.state / "logs", self._log)
 
-    def _postgres_servers(
-        self, environment: Mapping[str, str], each: bool, settings: Mapping[str, Mapping[str, str]]
-    ) -> tuple[Postgres, ...]:
-        """One with every database, or one for each, called after it."""
-        make = partial(Postgres, self.state, environment=environment, say=self._say, databases=self._databases)
-        if not each:
-            return (make(self.ports.postgres, settings=settings),)
-        taken = set(self.ports.as_dict().values())
-        servers = []
-        for name in self._databases:
-            taken.add(port := free_port(taken))
-            servers.append(make(port, only=name, settings=settings))
-        return tuple(servers)
-
-    def _postgres_of(self, database: str) -> Postgres:
-        """The server that the database is on; any for one that every server has."""
-        return next((one for one in self._all_postgres if database in one.databases), self._all_postgres[0])
-
-    # Where things are (the databases' addresses are known once it was started)
-
-    def url(self, name: str) -> str:
-        """Of the HTTP server on the port of that name, without a slash at the end."""
-        return f"http://{HOST}:{self.ports.of(name)}"
-
-    def database_url(self, name: str) -> str:
-        """The database, as the role that owns it."""
-        return self._postgres_of(name).url(name, self._databases[name])
-
-    def admin_url(self, database: str) -> str:
-        """Any database, as superuser: one of the application's, or one of those that every server has."""
-        return self._postgres_of(database).admin_url(database)
-
-    def data_folder(self, name: str) -> Path:
-        """Where `redis`, `postgres` (or `postgres-<database>`) keeps its data."""
-        folders = {postgres.name: postgres.data for postgres in self._all_postgres} | {"redis": self._redis.data}
-        if name not in folders:
-            raise LocalServersError(f"{name!r} keeps no data here (these do: {', '.join(folders)}).")
-        return folders[name]
-
-    @property
-    def broker_url(self) -> str:
-        return self._rabbitmq.url if self._rabbitmq else self._redis.url(0)
-
-    @property
-    def result_backend_url(self) -> str:
-        return self._redis.url(1)
-
-    def environment_of(self, process: str, database: str | None = None) -> dict[str, str]:
-        """Variables for a process: our own, but for the misleading ones; where the servers are; what was added.
-
-        Those are BROKER_URL, RESULT_BACKEND_URL, and DATABASE_URL for who is given a `database`.
-        """
-        ours = {name: value for name, value in os.environ.items() if not name.startswith(MISLEADING)}
-        said = {
-            "BROKER_URL": self._route(process, "broker", self.broker_url),
-            "RESULT_BACKEND_URL": self._route(process, "results", self.result_backend_url),
-        }
-        if database:
-            said["DATABASE_URL"] = self._route(process, "database", self.database_url(database))
-        return {**ours, "PYTHONUNBUFFERED": "1", **said, **self._added}
-
-    # The processes
+    # What others are told
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -320,78 +249,6 @@ class Application:
         rabbitmq = ("epmd", "rabbitmq") if self._rabbitmq else ()
         postgres = (one.name for one in self._all_postgres)
         return (*postgres, "redis", *rabbitmq, *self.programs())
-
-    def pid(self, name: str) -> int:
-        """Of the process that runs now. Raises LocalServersError while there is none."""
-        return self._run(name).pid
-
-    def log_of(self, name: str) -> str:
-        """The most recent lines (up to 2000) that the process said in all its runs since the start.
-
-        Also of jobs, and of `launcher`.
-        """
-        if name not in self._outputs:
-            raise LocalServersError(f"No process of the {self.noun} is called {name!r}.")
-        return self._outputs[name].text()
-
-    def kill(self, name: str, sig: int = signal.SIGKILL) -> None:
-        """Signal the process with all its helpers. Supervision starts it again once it has ended.
-
-        After SIGKILL it has ended when this returns. `wait_ready` counts the next run only, for this and for
-        every other signal that ends. Raises LocalServersError when the process does not run.
-        """
-        run = self._run(name)
-        run.signal_all(sig)
-        if sig == signal.SIGKILL:
-            run.ended.wait()
-
-    def signal(self, name: str, sig: int) -> None:
-        """Signal the process alone, but freeze and thaw (SIGSTOP, SIGCONT) it with all its helpers.
-
-        Raises LocalServersError when the process does not run.
-        """
-        run = self._run(name)
-        if sig in (signal.SIGSTOP, signal.SIGCONT):
-            run.signal_all(sig)
-        else:
-            run.signal(sig)
-
-    def hold_down(self, name: str, *, kill: bool = False) -> None:
-        """End the process (SIGTERM or what it takes for a clean end; `kill`: SIGKILL) and keep it down."""
-        self._find(name).end(signal.SIGKILL if kill else None)
-
-    def bring_up(
-        self, name: str, *, environment: Mapping[str, str] | None = None, timeout: float = READY_WITHIN
-    ) -> None:
-        """Start a process that is held down, and wait until it is ready.
-
-        `environment` is added for this one run: what supervision starts after it does not have it. Raises
-        StartFailed when it is not ready in time.
-        """
-        kept = self._find(name)
-        kept.start(environment)
-        kept.wait_ready(timeout)
-
-    def wait_ready(self, name: str, timeout: float = READY_WITHIN) -> None:
-        """Wait until the process runs and is ready.
-
-        Raises StartFailed when it is not in time, at once when it is held down or dead without supervision.
-        """
-        self._find(name).wait_ready(timeout)
-
-    def _find(self, name: str) -> Kept:
-        if name not in self._kept:
-            known = ", ".join(self._kept) or f"none: the {self.noun} is not up"
-            raise LocalServersError(f"No process of the {self.noun} is called {name!r} (there is: {known}).")
-        return self._kept[name]
-
-    def _run(self, name: str) -> Run:
-        run = self._find(name).run
-        if run is None:
-            raise LocalServersError(f"{name} does not run at this moment.")
-        return run
-
-    # What others are told
 
     def _say(self, line: str) -> None:
         if LAUNCHER in self._outputs:
@@ -408,10 +265,6 @@ class Application:
         kept = dict(self._kept)
         order = [name for name in self.names if name in kept]
         return tuple(_recorded(kept[name]) for name in dict.fromkeys([*order, *kept]))
-
-
-def _directly(process: str, server: str, url: str) -> str:
-    return url
 
 
 def _recorded(kept: Kept) -> Recorded:

@@ -190,20 +190,24 @@ class Postgres:
     def _run_initdb(self, data: Path, password: Path) -> None:
         where = ["-D", str(data), "-U", SUPERUSER, "--pwfile", str(password)]
         how = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
-        done = subprocess.run(
-            [*self._account.command("initdb"), *where, *how],
+        done = self._run_tool("initdb", *where, *how, environment=self._environment)
+        if done.returncode:
+            raise StartFailed(f"initdb could not make {self.data}:\n{(done.stderr or done.stdout).strip()}")
+
+    def _run_tool(self, name: str, *words: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        """Run one of PostgreSQL's programs to its end, as the account that owns the data."""
+        return subprocess.run(
+            [*self._account.command(name), *words],
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            env=self._environment,
+            env=environment,
             cwd="/",
             user=self._account.user,
             group=self._account.group,
             extra_groups=None if self._account.user is None else [],
             start_new_session=True,
         )
-        if done.returncode:
-            raise StartFailed(f"initdb could not make {self.data}:\n{(done.stderr or done.stdout).strip()}")
 
     def _clear_the_way(self) -> None:
         """End a server that somebody left on the data folder, and wait until its last backends have gone.

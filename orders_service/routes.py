@@ -9,9 +9,9 @@ from flask import current_app
 from sqlalchemy import select
 
 from http_api import distributed, local
+from http_api.blueprint import Blueprint
 from http_api.paging import page
 from http_api.problems import ProblemError
-from http_api.schemas import Blueprint
 from orders_service.cancel_order import cancel_order
 from orders_service.models import Order, db
 from orders_service.place_order import place_order

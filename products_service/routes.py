@@ -7,9 +7,10 @@ from typing import Any
 from sqlalchemy import select
 
 from http_api import local
+from http_api.blueprint import Blueprint
 from http_api.paging import page
 from http_api.problems import ProblemError, error_at
-from http_api.schemas import Blueprint, PageArgs
+from http_api.schemas import PageArgs
 from products_service.models import Product, db
 from products_service.schemas import NewProductSchema, ProductChangeSchema, ProductSchema, StockChangeSchema
 

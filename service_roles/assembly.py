@@ -16,8 +16,8 @@ from atomic_commit.postgres.database import engine_options
 from celery_config import create_celery
 from http_api import admission
 from http_api.app import install
+from http_api.blueprint import Blueprint
 from http_api.problems import ProblemError, problem_response
-from http_api.schemas import Blueprint
 from http_api.transactions import transactions_blueprint
 from service_roles.engine import POOL_SIZE, atomic_commit_of
 from service_roles.migrate import database_url, migrated

@@ -10,9 +10,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from http_api import distributed, local
+from http_api.blueprint import Blueprint
 from http_api.paging import page
 from http_api.problems import ProblemError, error_at
-from http_api.schemas import Blueprint, PageArgs
+from http_api.schemas import PageArgs
 from users_service import turnstile
 from users_service.models import User, db
 from users_service.remove_user import remove_user

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from celery.result import AsyncResult
 from kombu import Connection
 from redis import Redis
@@ -198,6 +199,14 @@ class Shopkeeper(Driver):
         assert not left, f"marked by a transaction that is over: {left}"
         assert not (wrong := self._unconserved()), f"the conservation law is broken: {wrong}"
         assert not (orphans := self._orphans()), f"open orders of users who don't exist: {orphans}"
+
+    def end_whole(self) -> None:
+        """For the end of a test: everything runs again, and the shop is whole. Fails with a report where it is not."""
+        self.bring_everything_up()
+        try:
+            self.assert_whole()
+        except AssertionError as error:
+            pytest.fail(f"{error}\n{self.report()}", pytrace=False)
 
     def report(self) -> str:
         """What a person needs who was not there: the transactions that did not end, and the processes' last words."""

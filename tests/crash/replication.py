@@ -81,18 +81,8 @@ class Replica(Postgres):
         self._account.give(new)
         where = ["-D", str(new), "-h", HOST, "-p", str(self._primary.port), "-U", SUPERUSER, "--no-password"]
         how = ["--checkpoint=fast", "--wal-method=stream", "--no-sync", "--no-manifest"]
-        done = subprocess.run(
-            [*self._account.command("pg_basebackup"), *where, *how],
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            env={**self._environment, "PGPASSWORD": self._passwords[SUPERUSER]},
-            cwd="/",
-            user=self._account.user,
-            group=self._account.group,
-            extra_groups=None if self._account.user is None else [],
-            start_new_session=True,
-        )
+        environment = {**self._environment, "PGPASSWORD": self._passwords[SUPERUSER]}
+        done = self._run_tool("pg_basebackup", *where, *how, environment=environment)
         if done.returncode:
             shutil.rmtree(new)
             raise StartFailed(f"{self._primary.name} could not be copied:\n{(done.stderr or done.stdout).strip()}")

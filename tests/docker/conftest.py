@@ -18,11 +18,10 @@ from pytest_celery import (
     CeleryWorkerCluster,
 )
 
-from celery_config import create_celery
+from tests.broker.shop_setup import ShopSetup
 from tests.broker.shopkeeper import WORKERS, Shopkeeper
 from tests.docker.cluster import Cluster
 from tests.docker.engine import NotHere, connect, provide_images
-from tests.installation import INSTALLATION
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -62,25 +61,11 @@ def shop(cluster: Cluster) -> Iterator[Shopkeeper]:
     conservation law holds."""
     keeper = Shopkeeper(cluster, cluster.broker_name)  # type: ignore[arg-type]
     yield keeper
-    keeper.bring_everything_up()
-    try:
-        keeper.assert_whole()
-    except AssertionError as error:
-        pytest.fail(f"{error}\n{keeper.report()}", pytrace=False)
+    keeper.end_whole()
 
 
 # ---- pytest-celery's fixtures: its clusters and its setup, around our containers. All of them are overridden, or each
 # ---- test would run for every broker and every backend that it knows.
-
-
-class ShopSetup(CeleryTestSetup):
-    """A setup whose app reads what our workers write: no class of ours is registered, tasks are sent by name."""
-
-    @classmethod
-    def create_setup_app(cls, celery_setup_config: dict[str, str], celery_setup_app_name: str) -> Celery:
-        app = create_celery("users", INSTALLATION)
-        app.conf.update(celery_setup_config)
-        return app
 
 
 @pytest.fixture

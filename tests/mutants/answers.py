@@ -85,7 +85,7 @@ ANSWERS = (
     ),
     Mutant(
         "a database that only reads is away, for local calls",
-        "http_api/problems.py",
+        "http_api/problem_handlers.py",
         " or is_lost(error):",
         ":",
         _TRUE + "test_a_coordinator_whose_database_only_reads_accepts_nothing_says_so_and_is_read",

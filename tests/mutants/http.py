@@ -80,7 +80,7 @@ HTTP = (
     ),
     Mutant(
         "the document tells which calls take an Idempotency-Key",
-        "http_api/schemas.py",
+        "http_api/blueprint.py",
         '    headers = ["IdempotencyKey", ',
         "    headers = [",
         _RULES + "test_headers_are_named_where_they_count",

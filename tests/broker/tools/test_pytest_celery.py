@@ -20,8 +20,8 @@ from pytest_celery import (
     CeleryWorkerCluster,
 )
 
-from celery_config import create_celery
 from embedded.driver import ASYNC
+from tests.broker.shop_setup import ShopSetup
 from tests.broker.shopkeeper import WORKERS, Shopkeeper
 from tests.installation import INSTALLATION
 
@@ -66,16 +66,6 @@ class ShopProcess:
 
     def worker_queue(self) -> str:
         return self._queue
-
-
-class ShopSetup(CeleryTestSetup):
-    """A setup whose app reads what our workers write: no class of ours is registered, tasks are sent by name."""
-
-    @classmethod
-    def create_setup_app(cls, celery_setup_config: dict[str, str], celery_setup_app_name: str) -> Celery:
-        app = create_celery("users", INSTALLATION)
-        app.conf.update(celery_setup_config)
-        return app
 
 
 @pytest.fixture

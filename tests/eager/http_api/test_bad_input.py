@@ -11,7 +11,7 @@ from eager_shop import Answer, EagerShop
 
 from celery_config.manifest import SERVICES
 from http_api.problems import ProblemError
-from http_api.schemas import DEEPEST, parse_json
+from http_api.strict_json import DEEPEST, parse_json
 
 GOOD = {
     "POST /users": {"name": "Grace", "email": "grace@shop.example"},

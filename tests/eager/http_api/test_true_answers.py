@@ -21,7 +21,7 @@ from atomic_commit.coordinator.attempts import Attempts
 from atomic_commit.journal import records
 from atomic_commit.journal.records import Outcome
 from atomic_commit.wire.messages import Messages
-from http_api.problems import PROBLEM_TYPES
+from http_api.problem_types import PROBLEM_TYPES
 from tests.installation import INSTALLATION
 from users_service.remove_user import remove_user
 

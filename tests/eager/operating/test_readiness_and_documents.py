@@ -18,7 +18,7 @@ from openapi_spec_validator import validate
 
 from atomic_commit import Limits
 from celery_config.manifest import SERVICES
-from http_api.problems import PROBLEM_TYPES
+from http_api.problem_types import PROBLEM_TYPES
 from local_servers.postgres import Postgres
 from local_servers.settings import free_port
 from service_roles import assembly

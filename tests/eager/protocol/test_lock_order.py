@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 
 from atomic_commit import Limits
 from atomic_commit.coordinator.decide import Decider
+from atomic_commit.declare import BranchDeclaration
 from atomic_commit.names import Gid, service_of
 from atomic_commit.participant.members import run_members
 from atomic_commit.participant.prepared import Participant
@@ -61,17 +62,14 @@ def lay_in_reverse(shop: EagerShop, table: str, column: str, ids: list[int]) -> 
     assert [id for (id,) in shop.query(table, f"SELECT id FROM {table} ORDER BY ctid")] == ids[::-1]
 
 
-@pytest.mark.parametrize("name", ["products.take_stock", "products.restock", "orders.cancel_user_orders"])
-def test_a_branch_locks_its_rows_in_primary_key_order_however_they_lie(
-    shop: EagerShop, values: dict[str, Any], engines_that_read_as_rows_lie: dict[str, sa.Engine], name: str
+def assert_locks_in_order(
+    shop: EagerShop, engines: dict[str, sa.Engine], declared: BranchDeclaration, members: dict[str, Any]
 ) -> None:
     """Somebody holds the second of three rows. The branch, which waits for it, has the first and not yet the third."""
-    table, gid = service_of(name), Gid(INSTALLATION, "users.remove_user", uuid4(), 1, name)
-    participant = Participant(
-        engines_that_read_as_rows_lie[table], shop.atomic(table).identity, PATIENT, lambda gid: None
-    )
-    handed_on = {"prepared": {}, "members": {str(gid.transaction): values}, "dropped": {}}
-    branch = threading.Thread(target=participant.prepare, args=(gid, BRANCHES[name], handed_on))
+    table, gid = service_of(declared.name), Gid(INSTALLATION, "users.remove_user", uuid4(), 1, declared.name)
+    participant = Participant(engines[table], shop.atomic(table).identity, PATIENT, lambda gid: None)
+    handed_on: Any = {"prepared": {}, "members": members, "dropped": {}}
+    branch = threading.Thread(target=participant.prepare, args=(gid, declared, handed_on))
     first, second, third = (id for (id,) in shop.query(table, f"SELECT id FROM {table} ORDER BY id"))
     with shop.engines[table].connect() as holder:
         holder.execute(sa.text(f"SELECT 1 FROM {table} WHERE id = {second} FOR UPDATE"))
@@ -83,6 +81,13 @@ def test_a_branch_locks_its_rows_in_primary_key_order_however_they_lie(
     assert shop.prepared() == [str(gid)]
     participant.rollback(gid)
     assert free == [(third,)], f"before it came to {second} it should have locked {first} alone"
+
+
+@pytest.mark.parametrize("name", ["products.take_stock", "products.restock", "orders.cancel_user_orders"])
+def test_a_branch_locks_its_rows_in_primary_key_order_however_they_lie(
+    shop: EagerShop, values: dict[str, Any], engines_that_read_as_rows_lie: dict[str, sa.Engine], name: str
+) -> None:
+    assert_locks_in_order(shop, engines_that_read_as_rows_lie, BRANCHES[name], {str(uuid4()): values})
 
 
 SHARED = ["users.hold_active_user", "products.take_stock", "products.restock", "orders.cancel_user_orders"]
@@ -117,23 +122,7 @@ def test_a_branch_that_several_share_locks_the_rows_of_all_in_primary_key_order(
     together: bool,
 ) -> None:
     declared = BRANCHES[name] if together else replace(BRANCHES[name], batch=None)
-    table, gid = service_of(name), Gid(INSTALLATION, "users.remove_user", uuid4(), 1, name)
-    participant = Participant(
-        engines_that_read_as_rows_lie[table], shop.atomic(table).identity, PATIENT, lambda gid: None
-    )
-    handed_on: Any = {"prepared": {}, "members": members, "dropped": {}}
-    branch = threading.Thread(target=participant.prepare, args=(gid, declared, handed_on))
-    first, second, third = (id for (id,) in shop.query(table, f"SELECT id FROM {table} ORDER BY id"))
-    with shop.engines[table].connect() as holder:
-        holder.execute(sa.text(f"SELECT 1 FROM {table} WHERE id = {second} FOR UPDATE"))
-        branch.start()
-        wait_for_waiter(shop, table, holder, branch)
-        free = shop.query(table, f"SELECT id FROM {table} ORDER BY id FOR UPDATE SKIP LOCKED")
-        holder.rollback()
-    branch.join()
-    assert shop.prepared() == [str(gid)]
-    participant.rollback(gid)
-    assert free == [(third,)], f"before it came to {second} it should have locked {first} alone"
+    assert_locks_in_order(shop, engines_that_read_as_rows_lie, declared, members)
 
 
 def test_it_does_so_again_where_it_has_to_find_out_who_says_no(shop: EagerShop, members: dict[str, Any]) -> None:

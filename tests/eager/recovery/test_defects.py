@@ -17,7 +17,7 @@ from eager_shop import Answer, EagerShop
 from atomic_commit import TransactionRecord
 from atomic_commit.coordinator.decide import Decider
 from atomic_commit.declare import BranchDeclaration
-from http_api.problems import PROBLEM_TYPES
+from http_api.problem_types import PROBLEM_TYPES
 from local_servers.postgres import Postgres
 from service_roles.main import main
 

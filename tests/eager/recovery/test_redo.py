@@ -3,7 +3,6 @@ wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -36,25 +35,11 @@ from atomic_commit.journal import losses
 from atomic_commit.journal.retention import remove_old
 from atomic_commit.names import Gid
 from atomic_commit.participant import redo as participant_redo
-from atomic_commit.verify import verification
 from atomic_commit.wire.hand_over import Answer
 from atomic_commit.wire.messages import Messages
 from tests.installation import INSTALLATION
 
-pytestmark = pytest.mark.loud
-
-
-@pytest.fixture(autouse=True)
-def at_once(shop: EagerShop, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(verification, "YOUNG", 0.0)
-    yield
-    shop.query("products", "DELETE FROM participant_databases")
-
-
-@pytest.fixture
-def done(shop: EagerShop, user: int, order: int) -> TransactionRecord:
-    """A removal of a user with an order of four teapots."""
-    return removed(shop, user)
+pytestmark = [pytest.mark.loud, pytest.mark.usefixtures("at_once")]
 
 
 def undeclared(shop: EagerShop, monkeypatch: pytest.MonkeyPatch, branch: str) -> None:

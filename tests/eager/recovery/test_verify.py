@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -35,23 +34,12 @@ from atomic_commit.verify import background, peers, verification
 from atomic_commit.wire.messages import Messages
 from celery_config.manifest import SERVICES
 
-pytestmark = [pytest.mark.loud, pytest.mark.leaves("unbalanced", "unsettled")]
+pytestmark = [
+    pytest.mark.loud,
+    pytest.mark.leaves("unbalanced", "unsettled"),
+    pytest.mark.usefixtures("at_once"),
+]
 DAY = 86400.0
-
-
-@pytest.fixture(autouse=True)
-def at_once(shop: EagerShop, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What seems lost is asked about again without waiting until it is older."""
-    monkeypatch.setattr(verification, "YOUNG", 0.0)
-    yield
-    # Only who verifies has to know the databases of coordinators: other tests want to be the first.
-    shop.query("products", "DELETE FROM participant_databases")
-
-
-@pytest.fixture
-def done(shop: EagerShop, user: int, order: int) -> TransactionRecord:
-    """A removal of a user with an order of four teapots."""
-    return removed(shop, user)
 
 
 def critical(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from http_api import admission
 from http_api.admission import Admission
-from http_api.problems import register_error_handlers
+from http_api.problem_handlers import register_error_handlers
 
 
 @pytest.mark.parametrize(("at_once", "waiting"), [(1, 1), (2, 1), (8, 4), (128, 64)])

@@ -22,7 +22,8 @@ SENT = "s3cr3t"
 APP = """
 import flask
 from http_api.app import install
-from http_api.schemas import Blueprint, StrictSchema
+from http_api.blueprint import Blueprint
+from http_api.schemas import StrictSchema
 
 app = flask.Flask(__name__)
 blueprint = Blueprint("content", __name__)

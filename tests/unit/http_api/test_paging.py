@@ -17,8 +17,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import StaticPool
 
 from http_api.app import install
+from http_api.blueprint import Blueprint
 from http_api.paging import page
-from http_api.schemas import Blueprint, PageArgs, StrictInteger, StrictSchema, Text
+from http_api.schemas import PageArgs, StrictInteger, StrictSchema, Text
 
 
 class Base(DeclarativeBase):

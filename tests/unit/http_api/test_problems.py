@@ -21,10 +21,11 @@ from werkzeug.exceptions import HTTPException
 
 from atomic_commit.postgres.readiness import NotReady
 from http_api.app import MAX_BODY, install
-from http_api.problems import PROBLEM_TYPES, ProblemError
+from http_api.blueprint import Blueprint
+from http_api.problem_types import PROBLEM_TYPES
+from http_api.problems import ProblemError
 from http_api.schemas import (
     INTEGER_MAX,
-    Blueprint,
     Email,
     PageArgs,
     QueryInteger,
@@ -646,7 +647,7 @@ def test_the_docs_page_needs_nothing_from_elsewhere(client: flask.testing.FlaskC
 
 def test_a_blueprint_with_a_kinder_parser_is_not_registered() -> None:
     api = install(flask.Flask(__name__), title="Poems", checks={})
-    with pytest.raises(TypeError, match=r"must be an http_api\.schemas\.Blueprint"):
+    with pytest.raises(TypeError, match=r"must be an http_api\.blueprint\.Blueprint"):
         api.register_blueprint(flask_smorest.Blueprint("kind", __name__))
 
 

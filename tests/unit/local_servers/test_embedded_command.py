@@ -6,16 +6,12 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
-
-import pytest
 
 from celery_config.manifest import PORTS, SERVICES
 from embedded import Ports, Shop
@@ -25,7 +21,6 @@ from embedded.status import ShopStatus, read_status
 from local_servers.identity import identity
 from local_servers.leftovers import stop_phases
 from local_servers.processes import Run
-from local_servers.settings import free_port
 from local_servers.status import Recorded, as_table, write_status
 from local_servers.supervision import BROKERS_STOP, DATABASES_STOP
 
@@ -41,17 +36,6 @@ def embedded(state: Path, *command: str, **environment: str) -> subprocess.Compl
         text=True,
         timeout=20,
     )
-
-
-@pytest.fixture
-def busy_port() -> Iterator[int]:
-    """A port that somebody listens on for as long as the test runs."""
-    port = free_port()
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("0.0.0.0", port))
-        listener.listen()
-        yield port
 
 
 def test_the_usual_ports_are_the_documented_ones() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import socket
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,17 +18,6 @@ class Ports(ServerPorts):
 
     site: int = 8001
     search: int = 8002
-
-
-@pytest.fixture
-def busy_port() -> Iterator[int]:
-    """A port that somebody listens on for as long as the test runs."""
-    port = free_port()
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("0.0.0.0", port))
-        listener.listen()
-        yield port
 
 
 def test_an_applications_own_ports_come_before_the_servers() -> None:

@@ -21,6 +21,7 @@ from celery import Celery
 
 from atomic_commit.cli.asking import PATIENCE, Reply, ask, services_of
 from atomic_commit.cli.tables import as_table
+from atomic_commit.cli.words import seconds
 from atomic_commit.coordinator.restore_point import may_be_set
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def add_verbs(verbs: Any) -> None:
     pause.add_argument("because", nargs="?", type=_reason, metavar="WHY", help="told to every client, and to who asks")
     pause.add_argument(
         "--wait",
-        type=_seconds,
+        type=seconds,
         default=_WAITS,
         metavar="SECONDS",
         help=f"for what is under way ({_WAITS:g}); 0 does not wait",
@@ -154,16 +155,6 @@ def _reason(text: str) -> str:
     if not text.strip() or len(text) > _LONGEST_REASON or not text.isprintable():
         raise argparse.ArgumentTypeError(f"a reason is one line of at most {_LONGEST_REASON} characters")
     return text
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
-    return seconds
 
 
 def _point(text: str) -> str:

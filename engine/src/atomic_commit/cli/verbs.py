@@ -29,7 +29,7 @@ from atomic_commit import journal
 from atomic_commit.cli import application, verify
 from atomic_commit.cli.coordinators import said_by
 from atomic_commit.cli.tables import age, as_table, moment
-from atomic_commit.cli.words import uuid_of
+from atomic_commit.cli.words import seconds, uuid_of
 from atomic_commit.engine import AtomicCommit
 from atomic_commit.journal import listing, losses, records
 from atomic_commit.journal.records import TransactionRecord
@@ -70,9 +70,7 @@ def add_verbs(verbs: Any) -> None:
         action="store_true",
         help="instead: those that were aborted because of a fault, with its words, the newest first",
     )
-    transactions.add_argument(
-        "--older-than", type=_seconds, default=0.0, metavar="SECONDS", help="accepted before that"
-    )
+    transactions.add_argument("--older-than", type=seconds, default=0.0, metavar="SECONDS", help="accepted before that")
     transactions.add_argument("--limit", type=_count, default=50, metavar="N", help="at most so many (50)")
     transactions.add_argument("--json", action="store_true", help="one JSON array, for programs")
     transactions.set_defaults(run=_transactions)
@@ -285,16 +283,6 @@ def _unreadable(operated: Operated, arguments: argparse.Namespace) -> int:
 
 
 # ---- words of the command line
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
-    return seconds
 
 
 def _count(text: str) -> int:
