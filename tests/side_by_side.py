@@ -1,4 +1,4 @@
-"""``make test``: all tests, in parts of which two run at the same time. Most wait: for a broker, a lock, a clock.
+"""``make test``: all tests, in parts of which three run at the same time. Most wait: for a broker, a lock, a clock.
 
 Each part is a pytest of its own with servers of its own. What a part has said is shown when it ends: of one that passed
 the last lines, of one that failed all of it.
@@ -20,7 +20,7 @@ from typing import IO
 from tests.crash.termination import end_by_exception
 
 ROOT = Path(__file__).resolve().parents[1]
-AT_ONCE = 2
+AT_ONCE = 3
 #: Name → what pytest is told. The longest first, so that the last to end does not end alone.
 PARTS = {
     "on Redis": ("tests/broker", "--broker", "redis"),
