@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ARRAY, Integer, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from atomic_commit import Branches, Conflict, Values
@@ -21,19 +21,33 @@ def cancel_user_orders(session: Session, user_id: int) -> Values:
     An order that is ``cancelling`` belongs to a cancellation that may yet be undone, so it can be neither skipped nor
     cancelled twice: it is a conflict, and the removal tries again later. Fulfilled orders stay as history.
     """
-    of_user = select(Order.id, Order.status).where(Order.user_id == user_id, Order.status.in_(UNFULFILLED))
-    orders = session.execute(of_user.order_by(Order.id).with_for_update()).all()
+    orders = session.execute(_UNFULFILLED, {"user_id": user_id}).all()
     for order in orders:
         if order.status == "cancelling":
             raise Conflict(f"order {order.id} is being cancelled")
     if not orders:
         return {"quantities": []}
     ids = [order.id for order in orders]
-    session.execute(update(Order.__table__).where(Order.id.in_(ids)).values(status="cancelled"))
-    lines = select(OrderLine.product_id, func.sum(OrderLine.quantity)).where(OrderLine.order_id.in_(ids))
-    held = session.execute(lines.group_by(OrderLine.product_id)).all()
+    session.execute(_CANCEL, {"ids": ids})
+    held = session.execute(_HELD, {"ids": ids}).all()
     return {"quantities": in_product_order(dict(held))}
 
+
+_orders, _lines = Order.__table__, OrderLine.__table__
+_ids = bindparam("ids", type_=ARRAY(Integer))
+#: Made once: to put a statement together costs more than to send it.
+_UNFULFILLED = (
+    select(_orders.c.id, _orders.c.status)
+    .where(_orders.c.user_id == bindparam("user_id"), _orders.c.status.in_(UNFULFILLED))
+    .order_by(_orders.c.id)
+    .with_for_update()
+)
+_CANCEL = update(_orders).where(_orders.c.id == func.any(_ids)).values(status="cancelled")
+_HELD = (
+    select(_lines.c.product_id, func.sum(_lines.c.quantity))
+    .where(_lines.c.order_id == func.any(_ids))
+    .group_by(_lines.c.product_id)
+)
 
 # The same for several at once: nothing above depends on it.
 branches.batch(cancel_user_orders)(branches_batch.cancel_orders_of_users)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from atomic_commit import Branches
@@ -21,11 +21,16 @@ def hold_active_user(session: Session, user_id: int) -> None:
     somebody who is refused.
     """
     turnstile.pass_through(session, [user_id])
-    active = select(User.id).where(User.id == user_id, User.status == "active")
-    if session.scalar(active.with_for_update(read=True)) is None:
-        user = session.execute(select(User.id, User.status, User.removed_by).where(User.id == user_id)).first()
+    if session.scalar(_HOLD, {"id": user_id}) is None:
+        user = session.execute(_LOOK, {"id": user_id}).first()
         raise refusals.of_order(user_id, user)
 
+
+_table = User.__table__
+_is_wanted = _table.c.id == bindparam("id")
+#: Made once: to put a statement together costs more than to send it.
+_HOLD = select(_table.c.id).where(_is_wanted, _table.c.status == "active").with_for_update(read=True)
+_LOOK = select(_table.c.id, _table.c.status, _table.c.removed_by).where(_is_wanted)
 
 # The same for several at once: nothing above depends on it.
 branches.batch(hold_active_user)(branches_batch.hold_active_users)

@@ -82,8 +82,8 @@ TROUBLE = (
     Mutant(
         "lock order of rows: orders",
         "orders_service/branches.py",
-        "of_user.order_by(Order.id)",
-        "of_user",
+        "    .order_by(_orders.c.id)\n",
+        "",
         _ROW_ORDER,
     ),
     Mutant(
@@ -267,8 +267,8 @@ TROUBLE = (
     Mutant(
         "an order for a user who is being removed is refused",
         "users_service/branches.py",
-        'User.id == user_id, User.status == "active")',
-        "User.id == user_id)",
+        '_is_wanted, _table.c.status == "active")',
+        "_is_wanted)",
         _REFUSALS + "test_a_user_who_is_being_removed_cannot_order",
     ),
     # ---- servers that hang
