@@ -312,4 +312,12 @@ FORGETTING = (
         ") FROM database_identity)",
         _FORGET + "test_what_is_quarantined_keeps_nobody_from_working",
     ),
+    Mutant(
+        "what others have decided in an attempt counts, though who led it was left out",
+        _ASK,
+        "asking.read_outcome(session, leader, number) or _outcome(",
+        "_outcome(",
+        _FORGET
+        + "test_what_others_have_decided_in_an_attempt_counts_though_who_led_it_was_left_out_and_knows_of_nothing",
+    ),
 )

@@ -445,6 +445,30 @@ def test_who_was_left_out_of_what_it_led_goes_again(shop: EagerShop, teapot: int
     assert len(shop.orders_of(user)) == 1
 
 
+def test_what_others_have_decided_in_an_attempt_counts_though_who_led_it_was_left_out_and_knows_of_nothing(
+    shop: EagerShop, user: int, teapot: int
+) -> None:
+    """Somebody holds what the first wants, so it goes again; the second is decided, and nobody has heard of it."""
+    kettle = shop.add_product("kettle", stock=5)
+    begun = all_placed(shop, (user, {kettle: 1}), (user, {teapot: 2}))
+    with shop.post.loses():
+        shop.dispatch("orders", "place_order")
+    with shop.locked("products", f"SELECT FROM products WHERE id = {kettle} FOR UPDATE"):
+        handed_on = prepare_together(shop, "orders", begun)
+    assert list(handed_on["dropped"]) == [str(begun[0].id)]
+    with shop.post.loses():
+        shop.atomic("orders").coordinator.decide(begun[0].id, 1, handed_on)
+    assert [ends(shop, record, "orders")[0] for record in begun] == ["preparing", "committed"]
+    shop.query("orders", "UPDATE transactions SET next_look_at = now() + interval '5 s'")  # the second is not told yet
+    in_another_life(shop, "orders")
+    shop.sweep()  # it is noticed
+    shop.query("orders", "UPDATE transactions SET next_look_at = now() WHERE state = 'preparing'")
+    shop.sweep()  # and asked about
+    shop.recover()
+    assert [ends(shop, record, "orders") for record in begun] == [("committed", True)] * 2
+    assert (shop.stock_of(kettle), shop.stock_of(teapot)) == (4, 8)
+
+
 # ---- a branch asks
 
 

@@ -130,8 +130,8 @@ class Asking:
     def _conclude_attempt(self, leader: UUID, number: int, kind: TransactionKind, heard: Mapping[str, Any]) -> None:
         """What the branches of an attempt are told that nobody here knows."""
         self._learn_epochs(heard)
-        states = _states(kind, leader, number, _all_found(heard))
-        outcome = Outcome.COMMIT if "done" in states.values() else Outcome.ROLLBACK
+        found = _all_found(heard)
+        states, outcome = _states(kind, leader, number, found), self._outcome(kind, leader, number, found)
         told = [name for name, state in states.items() if outcome is Outcome.ROLLBACK or state == "prepared"]
         log.critical("attempt %d of %s is not in this journal (%s): %s", number, leader, states, outcome)
         self._tell((self._gid(kind, leader, number, name) for name in told), outcome)
@@ -237,7 +237,13 @@ class Asking:
         for number in sorted({one["attempt"] for one in found if one["transaction"] == str(record.id)}):
             states = _states(kind, record.id, number, found)
             prepared = [self._gid(kind, record.id, number, name) for name, s in states.items() if s == "prepared"]
-            self._tell(prepared, _outcome(kind, record.id, number, found))
+            self._tell(prepared, self._outcome(kind, record.id, number, found))
+
+    def _outcome(self, kind: TransactionKind, leader: UUID, number: int, found: Iterable[Found]) -> Outcome:
+        """What became of an attempt: what the journal says, for others who went with it may have been decided in it
+        without who led it; else what the participants have done."""
+        with Session(self._reads) as session:
+            return asking.read_outcome(session, leader, number) or _outcome(kind, leader, number, found)
 
     # ---- both
 

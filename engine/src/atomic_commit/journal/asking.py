@@ -80,6 +80,17 @@ def read_branch(session: Session, leader: UUID, number: int, name: str) -> Branc
     return branch_record(found) if found else None
 
 
+def read_outcome(session: Session, leader: UUID, number: int) -> Outcome | None:
+    """What the branches of this attempt are told, if the journal knows that."""
+    outcome = session.scalar(
+        select(branches_table.c.outcome)
+        .where(branches_table.c.transaction_id == leader, branches_table.c.attempt == number)
+        .where(branches_table.c.outcome.is_not(None))
+        .limit(1)
+    )
+    return Outcome(outcome) if outcome else None
+
+
 def own_life(session: Session) -> str | None:
     """By what participants tell this database's present life from those before. None: it has never come back older."""
     return session.scalar(select(sa.cast(sa.extract("epoch", identity_table.c.forked_at), sa.Text)))
