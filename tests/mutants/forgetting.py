@@ -126,15 +126,15 @@ FORGETTING = (
     Mutant(
         "an unknown attempt of which a branch is done is committed",
         _ASK,
-        'outcome = Outcome.COMMIT if "done" in states.values() else Outcome.ROLLBACK',
-        "outcome = Outcome.ROLLBACK",
+        "states, outcome = _states(kind, leader, number, found), self._outcome(kind, leader, number, found)",
+        "states, outcome = _states(kind, leader, number, found), Outcome.ROLLBACK",
         _FORGET + "test_a_branch_that_nobody_knows_is_committed_where_another_one_is_done",
     ),
     Mutant(
         "an unknown attempt of which no branch is done is rolled back",
         _ASK,
-        'outcome = Outcome.COMMIT if "done" in states.values() else Outcome.ROLLBACK',
-        "outcome = Outcome.COMMIT",
+        "states, outcome = _states(kind, leader, number, found), self._outcome(kind, leader, number, found)",
+        "states, outcome = _states(kind, leader, number, found), Outcome.COMMIT",
         _FORGET + "test_a_branch_that_nobody_knows_is_rolled_back",
     ),
     Mutant(
