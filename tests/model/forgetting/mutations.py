@@ -35,7 +35,7 @@ BREAKS: dict[Mutation, tuple[P, ...]] = {
     Mutation.DECIDED_WHILE_ASKING: (P.ATOMIC,),
     Mutation.NUMBER_GIVEN_TWICE: (P.ATOMIC,),
     Mutation.NOT_ABANDONED: (P.ENDS,),
-    Mutation.PREPARED_FORGOTTEN: (P.ENDS,),
+    Mutation.PREPARED_FORGOTTEN: (P.AGREED,),
     Mutation.NO_INQUIRY: (P.ENDS,),
     Mutation.UNKNOWN_ROLLED_BACK: (P.ATOMIC,),
     Mutation.SETTLED_FOR_EVER: (P.ENDS,),
