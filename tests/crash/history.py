@@ -38,4 +38,4 @@ class History:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in open(path)]
+    return [json.loads(line) for line in path.read_text().splitlines()]

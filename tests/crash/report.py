@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 Result = dict[str, Any]
@@ -41,7 +42,7 @@ def quiet_figures(results: Sequence[Result]) -> str:
 
 def read(paths: Iterable[str]) -> list[Result]:
     """The results of earlier sweeps."""
-    return [json.loads(line) for path in paths for line in open(path)]
+    return [json.loads(line) for path in paths for line in Path(path).read_text().splitlines()]
 
 
 def _only_a_worker_died(result: Result) -> bool:
