@@ -29,7 +29,19 @@ from .checker import check
 from .failover_load import Visitors
 from .failover_plan import MODES, Plan, plans
 from .failover_report import summary, table, tell
-from .losses import BUSINESS, PROTOCOL, Findings, Loss, Tables, given_twice, judge, not_lost, story, unnamed
+from .losses import (
+    BUSINESS,
+    PROTOCOL,
+    Findings,
+    Loss,
+    Tables,
+    given_twice,
+    judge,
+    not_lost,
+    story,
+    unnamed,
+    unnamed_holds,
+)
 from .prepared_watch import PreparedWatch
 from .replication import Promotion, ReplicatedShop
 from .stage import Stage
@@ -177,12 +189,16 @@ class FailoverStage(Stage):
             result[name] = self._new(getattr(findings, name))
         result["wrong"] += self._new(findings.violations) + result["orphans"] + result["given_twice"]
         result["wrong"] += [_words(loss) for loss in silent]
+        result["wrong"] += [f"SILENT: {order}" for order in unnamed_holds(result["unheld"], said.losses)]
         result["wrong"] += self._named_wrongly(findings, said)
         if result["wrong"]:
             self._keep_evidence(result, findings)
 
     def _named_wrongly(self, findings: Findings, said: Said) -> list[str]:
-        wrong = [f"named as lost, and it is not: {json.dumps(one)}" for one in not_lost(findings.losses, said.losses)]
+        wrong = [
+            f"named as lost, and it is not: {json.dumps(one)}"
+            for one in not_lost([*findings.losses, *findings.held], said.losses)
+        ]
         return self._new(wrong) + said.wrong
 
     def _new(self, found: list[Any]) -> list[Any]:

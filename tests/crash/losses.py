@@ -27,8 +27,8 @@ _DISTRIBUTED = ("place", "cancel", "remove")
 #: Refusals that tell of another transaction, which may well commit.
 _OF_ANOTHER = ("user_is_being_removed", "order_is_being_cancelled")
 _BRANCH, _TRANSACTION = "branch", "transaction"
-#: Branches that change nothing. One that is forgotten is no loss; but of what it held until a decision that came after
-#: that, nobody was sure any more.
+#: Branches that change nothing. One that is forgotten is no loss if it would be granted still; where nothing else of a
+#: transaction is done, it is undone as a whole.
 _HOLDS = frozenset({"users.hold_active_user"})
 
 
@@ -49,8 +49,8 @@ class Findings:
     """What came of one judgement.
 
     `losses`: committed in part of the services and forgotten in another, for good: each has to be named. `held`: the
-    same of branches that only hold, of which nothing is missing. `unheld`: open orders of users who do not exist, and
-    whose hold was forgotten. `undone`: a
+    same of branches that only hold, which may be named. `unheld`: open orders of users who do not exist, because their
+    hold was forgotten, and the transactions that placed them: these have to be named. `undone`: a
     client was told yes or 202, and there is no trace of it anywhere, so all of it was forgotten. `overturned`: told no,
     and committed afterwards. `in_quarantine`: contradictions that are left to a person. `given_twice`: ids told
     to two who asked for a new one. `orphans`: open orders of users who do not exist, and no loss explains it.
@@ -59,7 +59,7 @@ class Findings:
 
     losses: list[Loss] = field(default_factory=list)
     held: list[Loss] = field(default_factory=list)
-    unheld: list[str] = field(default_factory=list)
+    unheld: list[tuple[str, str]] = field(default_factory=list)
     undone: list[str] = field(default_factory=list)
     overturned: list[str] = field(default_factory=list)
     in_quarantine: list[str] = field(default_factory=list)
@@ -79,9 +79,10 @@ def judge(books: Books, dead: Sequence[tuple[str, Tables]], history: Sequence[Ro
     _answers(history, now, findings)
     findings.losses = sorted(set(findings.losses))
     findings.given_twice = given_twice(history, books)
+    held = {loss.transaction for loss in findings.held}
     unexplained = _orphans(books, now, findings.losses)
-    findings.orphans = _orphans(books, now, [*findings.losses, *findings.held])
-    findings.unheld = [order for order in unexplained if order not in findings.orphans]
+    findings.orphans = [order for order, placed_by in unexplained if placed_by not in held]
+    findings.unheld = [(order, placed_by) for order, placed_by in unexplained if placed_by in held]
     findings.violations = list(dict.fromkeys(findings.violations))
     return findings
 
@@ -98,6 +99,12 @@ def unnamed(losses: Iterable[Loss], said: Sequence[Mapping[str, Any]]) -> list[L
         for loss in losses
         if (loss.transaction, loss.lost, loss.branch if loss.lost == _BRANCH else None) not in named
     ]
+
+
+def unnamed_holds(unheld: Iterable[tuple[str, str]], said: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Orders that are open, of nobody, and nobody says so."""
+    named = {id for one in said if one["lost"] == _BRANCH and one["branch"] in _HOLDS for id in _named_in(one)}
+    return [order for order, placed_by in unheld if placed_by not in named]
 
 
 def not_lost(losses: Iterable[Loss], said: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -170,7 +177,11 @@ class _Now:
     def is_in_part(self, id: str) -> bool:
         """Whether a branch is done of the attempt in which a dead primary knew it as committed."""
         row = self.ever.get(id)
-        return bool(row and row["state"] == "committed" and self.done.get(_attempt(row)))
+        return bool(row and row["state"] == "committed" and self.did(_attempt(row)))
+
+    def did(self, attempt: Attempt) -> set[str]:
+        """The branches of an attempt that are done, and are more than holds."""
+        return self.done.get(attempt, set()) - _HOLDS
 
     def state(self, id: str) -> str:
         row = self.journals.get(id)
@@ -200,7 +211,7 @@ def _lost_branches(now: _Now, findings: Findings) -> None:
 
 def _lost_decisions(now: _Now, findings: Findings) -> None:
     """A branch is done, which proves a decision, and the journal does not have it for all whom it was made for."""
-    for attempt in [one for one, branches in now.done.items() if branches]:
+    for attempt in [one for one in now.done if now.did(one)]:
         leader, number = attempt
         known = now.committed.get(attempt, [])
         members = {id: row for id, row in now.was_committed.get(attempt, {}).items() if id not in known}
@@ -264,9 +275,9 @@ def _answers(history: Sequence[Row], now: _Now, findings: Findings) -> None:
     findings.undone = sorted(set(findings.undone))
 
 
-def _orphans(books: Books, now: _Now, losses: Sequence[Loss]) -> list[str]:
-    """Open orders of users who do not exist, but for those that a loss explains: of what held the user for the order,
-    or of what removed the user."""
+def _orphans(books: Books, now: _Now, losses: Sequence[Loss]) -> list[tuple[str, str]]:
+    """Open orders of users who do not exist, in words, and who has placed them; but for those that a loss explains, of
+    what removed the user or of what placed the order."""
     users = {row["id"] for row in books["users"]["users"]}
     lost = {loss.transaction for loss in losses}
     placed_by = {
@@ -280,7 +291,10 @@ def _orphans(books: Books, now: _Now, losses: Sequence[Loss]) -> list[str]:
         if id in lost and row["kind"] == "remove_user"
     }
     return [
-        f"order {row['id']} is {row['status']} and its user {row['user_id']} does not exist"
+        (
+            f"order {row['id']} is {row['status']} and its user {row['user_id']} does not exist",
+            placed_by.get(row["id"], ""),
+        )
         for row in books["orders"]["orders"]
         if row["status"] in ("open", "cancelling")
         and row["user_id"] not in users

@@ -36,7 +36,7 @@ LOSSES = (
     Mutant(
         "a row stands in for a hold that is forgotten",
         _PREPARED,
-        '            return self._fence(gid, "done")\n',
+        '            return self._fence(gid, "done", "{}")\n',
         '            return "done"\n',
         _REDO + "test_a_commit_of_a_hold_that_is_forgotten_is_done_and_no_late_prepare_holds_anything",
     ),
@@ -52,7 +52,35 @@ LOSSES = (
         _PROOFS,
         "            if branch and branch.holds:\n",
         "            if False:\n",
-        _VERIFY + "test_nothing_of_a_hold_can_be_lost",
+        _VERIFY + "test_nothing_is_lost_of_a_hold_that_is_granted_still_and_a_row_stands_for_it_again",
+    ),
+    Mutant(
+        "a hold that would be refused now is lost",
+        _VERIFICATION,
+        "        for gid, refused in self._peers.unheld(service, holds):\n",
+        "        for gid, refused in ():\n",
+        _VERIFY + "test_a_hold_that_would_be_refused_now_is_lost_until_it_is_granted_or_a_person_has_seen_to_it",
+    ),
+    Mutant(
+        "a lost hold is not found again by what is no proof",
+        _VERIFICATION,
+        '{*lacks["absent"], *lacks["harmless"]}',
+        '{*lacks["absent"]}',
+        _VERIFY + "test_a_hold_that_would_be_refused_now_is_lost_until_it_is_granted_or_a_person_has_seen_to_it",
+    ),
+    Mutant(
+        "a row that stands in for a hold is of nobody",
+        _PREPARED,
+        'self._fence(gid, "done", "{}")',
+        'self._fence(gid, "done")',
+        _REDO + "test_a_commit_of_a_hold_that_is_forgotten_is_done_and_no_late_prepare_holds_anything",
+    ),
+    Mutant(
+        "of several holds each is granted or refused by itself",
+        _RUN_AGAIN,
+        "                self.redo(gid, {member: values}, age, sure=False, meant_for=meant_for)\n",
+        "                self.redo(gid, members, age, sure=False, meant_for=meant_for)\n",
+        _VERIFY + "test_of_several_holds_those_are_lost_that_would_be_refused",
     ),
     Mutant(
         "a branch row proves nothing for whom it does not name",
@@ -165,7 +193,7 @@ LOSSES = (
     Mutant(
         "what is compared counts from the participant's own database only",
         _PEERS,
-        '        if not self._atomic.coordinator.databases.accepts(service, lacks["database"]):\n',
+        '        if not self._atomic.coordinator.databases.accepts(service, said["database"]):\n',
         "        if False:\n",
         _VERIFY + "test_the_word_of_a_database_that_is_not_the_participants_counts_for_nothing",
     ),
@@ -244,7 +272,7 @@ LOSSES = (
     Mutant(
         "the participant runs nothing unsafe by itself",
         _RUN_AGAIN,
-        "        if not (branch.safe_to_redo or sure):\n",
+        "        if not (branch.holds or branch.safe_to_redo or sure):\n",
         "        if False:\n",
         _REDO + "test_the_participant_itself_runs_nothing_unsafe_unless_a_person_has_said_yes",
     ),

@@ -483,7 +483,8 @@ def test_a_commit_of_a_hold_that_is_forgotten_is_done_and_no_late_prepare_holds_
     shop.query_outside("users", f"ROLLBACK PREPARED '{hold}'")
     shop.atomic("orders").coordinator.decide(placing.id, 1, handed_on)
     assert shop.record("orders", placing.id).settled_at, "nobody has to look"
-    assert shop.query("users", "SELECT kind, coordinated_by FROM branch_rows") == [("done", "orders.place_order")]
+    stands_in = [("done", "orders.place_order", {})]
+    assert shop.query("users", "SELECT kind, coordinated_by, members FROM branch_rows") == stands_in
     assert shop.participant_of(hold).commit(hold) is Answer.COMMITTED
     with pytest.raises(Exception, match="is over in this database: done"):
         shop.prepare(hold, shop.handed_on(placing))

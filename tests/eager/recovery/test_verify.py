@@ -21,6 +21,7 @@ from eager_losses import (
     forget_cancelling,
     forget_transaction,
     lost_of,
+    members_of,
     open_losses,
     placed,
     removed,
@@ -109,11 +110,64 @@ def test_what_is_found_again_is_the_same_loss_and_is_said_once(
     assert len(critical(caplog)) == 1
 
 
-def test_nothing_of_a_hold_can_be_lost(shop: EagerShop, user: int, teapot: int) -> None:
+def test_nothing_is_lost_of_a_hold_that_is_granted_still_and_a_row_stands_for_it_again(
+    shop: EagerShop, user: int, teapot: int
+) -> None:
     placing = placed(shop, user, {teapot: 1})
     forget_branch(shop, placing, HOLD)
     found, verified = lost_of(shop, "orders")
     assert (found, verified.harmless) == ([], 1)
+    assert members_of(shop, placing, HOLD) == {str(placing.id): {"user_id": user}}
+    found, verified = lost_of(shop, "orders")
+    assert (found, verified.harmless) == ([], 0)
+
+
+def test_a_hold_that_would_be_refused_now_is_lost_until_it_is_granted_or_a_person_has_seen_to_it(
+    shop: EagerShop, user: int, teapot: int, command: Command
+) -> None:
+    placing = placed(shop, user, {teapot: 1})
+    forget_branch(shop, placing, HOLD)
+    shop.query("users", "UPDATE users SET status = 'removing', removed_by = gen_random_uuid() WHERE id = :id", id=user)
+    for new in (1, 0):
+        [loss], verified = lost_of(shop, "orders")
+        assert (loss.key, loss.found) == (
+            (placing.id, 1, HOLD, "branch"),
+            f"user_is_being_removed: User {user} is being removed.",
+        )
+        assert (verified.harmless, verified.lost, verified.new, verified.found_again) == (0, 1, new, 0)
+    said = command("orders", "verify")
+    assert "would be refused now (user_is_being_removed" in said.out
+    assert command("orders", "redo", str(placing.id)).code == 5, "it is refused in words"
+    shop.query("users", "UPDATE users SET status = 'active', removed_by = NULL WHERE id = :id", id=user)
+    found, verified = lost_of(shop, "orders")
+    assert (found, verified.found_again) == ([], 1)
+
+
+def test_a_row_that_stands_in_for_a_hold_is_no_proof_that_it_would_be_granted(
+    shop: EagerShop, user: int, teapot: int
+) -> None:
+    placing = placed(shop, user, {teapot: 1})
+    shop.query("users", "UPDATE branch_rows SET members = '{}' WHERE branch = :b", b=HOLD)
+    shop.query("users", "DELETE FROM users WHERE id = :id", id=user)
+    [loss], _ = lost_of(shop, "orders")
+    assert loss.branch == HOLD
+    assert members_of(shop, placing, HOLD) == {}
+
+
+def test_of_several_holds_those_are_lost_that_would_be_refused(shop: EagerShop, user: int, teapot: int) -> None:
+    grace = shop.add_user("Grace")
+    begun = all_placed(shop, (user, {teapot: 1}), (grace, {teapot: 1}))
+    shop.dispatch("orders", "place_order")
+    forget_branch(shop, shop.record("orders", begun[0].id), HOLD)
+    shop.query("users", "DELETE FROM users WHERE id = :id", id=grace)
+    [loss], _ = lost_of(shop, "orders")
+    assert loss.values.keys() == {str(begun[1].id)}
+    assert loss.values[str(begun[1].id)]["user_id"] == grace
+
+
+def test_where_a_hold_is_forgotten_and_all_else_too_it_is_undone(shop: EagerShop, user: int, teapot: int) -> None:
+    placing = placed(shop, user, {teapot: 1})
+    forget_branch(shop, placing, HOLD)
     forget_branch(shop, placing, TAKE)
     forget_transaction(shop, "orders", placing)
     assert [lost_of(shop, service)[0] for service in SERVICES] == [[], [], []], "it is undone as a whole"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.crash.failover_plan import LEAST_LAG, MOST_LAG, plans
-from tests.crash.losses import Findings, Loss, given_twice, judge, not_lost, story, unnamed
+from tests.crash.losses import Findings, Loss, given_twice, judge, not_lost, story, unnamed, unnamed_holds
 from tests.crash.verify import Said, read
 
 ADA, BOB = "aaaaaaaa-0000-0000-0000-000000000000", "bbbbbbbb-0000-0000-0000-000000000000"
@@ -139,7 +139,19 @@ def test_a_hold_that_was_forgotten_is_no_loss_and_an_order_whose_user_was_not_he
     assert found.losses == []
     assert [loss.branch for loss in found.held] == [hold]
     assert found.orphans == []
-    assert found.unheld == ["order 3 is open and its user 7 does not exist"]
+    assert found.unheld == [("order 3 is open and its user 7 does not exist", ADA)]
+    named = {"transaction": ADA, "lost": "branch", "branch": hold}
+    assert unnamed_holds(found.unheld, [named]) == []
+    assert unnamed_holds(found.unheld, [{**named, "branch": "products.take_stock"}]) == [found.unheld[0][0]]
+    assert not_lost([*found.losses, *found.held], [named]) == []
+
+
+def test_where_nothing_but_a_hold_is_done_it_is_undone_and_not_lost() -> None:
+    hold = row("users.hold_active_user")
+    yes = {**YES, "operation": "place", "status": 201}
+    placed = transaction(kind="place_order", result={"order": {"id": 3}})
+    found = judged((hold,), (), (), dead=[("orders", (placed,))], history=[yes])
+    assert (found.losses, found.undone) == ([], [f"{ADA}: told 201, and it is not known"])
 
 
 def test_a_loss_is_named_by_transaction_and_branch_or_a_lost_row_by_its_id() -> None:

@@ -162,6 +162,8 @@ def _advice(loss: Loss) -> str:
             f"a person: undo here what {loss.branch} has done, or do at {loss.service} what is forgotten there{has};"
             f" then redo {id} --close WHY"
         )
+    if loss.found not in ("nothing", "others", "a tombstone"):
+        return f"a person: {loss.branch} would be refused now ({loss.found}); put it right, then redo {id} --close WHY"
     if loss.found == "a tombstone":
         return f"a person: {loss.service} has rolled it back; make it whole there, then redo {id} --close WHY"
     return f"redo {id}" if loss.safe_to_redo else f"look whether it is still right, then redo {id} --yes"
@@ -172,7 +174,7 @@ def _summary(verified: Verified) -> list[str]:
     nothing = "nothing is lost, as far as is known" if verified.silent else "nothing is lost"
     notes = {
         "branch rows of release 0.1 do not tell who coordinates them and were skipped": verified.skipped,
-        "holds are forgotten, of which nothing can be lost": verified.harmless,
+        "holds were forgotten, are granted still, and stand again": verified.harmless,
         "known losses are there again and closed": verified.found_again,
     }
     return [

@@ -64,8 +64,8 @@ _BEGIN_WITH_BRANCH_ROW = (
 )
 _INSERT_FENCE = text(
     "SELECT set_config('lock_timeout', :short, true);"
-    "INSERT INTO branch_rows (transaction_id, attempt, branch, kind, coordinated_by)"
-    " VALUES (:transaction, :attempt, :branch, :kind, :coordinated_by) ON CONFLICT DO NOTHING"
+    "INSERT INTO branch_rows (transaction_id, attempt, branch, kind, coordinated_by, members)"
+    " VALUES (:transaction, :attempt, :branch, :kind, :coordinated_by, CAST(:members AS jsonb)) ON CONFLICT DO NOTHING"
 )
 _KEEP_MEMBERS = (
     "UPDATE branch_rows SET members = CAST(%(members)s AS jsonb)"
@@ -262,10 +262,10 @@ class Participant:
         if sqlstate(error) != UNDEFINED_OBJECT:
             raise error
 
-    def _fence(self, gid: Gid, kind: str = "tombstone") -> str | None:
+    def _fence(self, gid: Gid, kind: str = "tombstone", members: str | None = None) -> str | None:
         """Insert the row that keeps a late prepare out, and return the kind of the one that now stands there."""
         with self._engine.begin() as connection:
-            fence = {**_key(gid), "coordinated_by": gid.kind, "kind": kind}
+            fence = {**_key(gid), "coordinated_by": gid.kind, "kind": kind, "members": members}
             connection.execute(_INSERT_FENCE, {**fence, "short": _setting(self._limits.branch_row_timeout)})
             row: str | None = connection.execute(_SELECT_BRANCH_ROW, _key(gid)).scalar()
             reach("rollback.before_tombstone", connection)
@@ -278,11 +278,11 @@ class Participant:
             return connection.execute(_SELECT_BRANCH_ROW, _key(gid)).scalar()
 
     def _stand_in_for_hold(self, gid: Gid) -> str | None:
-        """This database has forgotten a hold, of which nothing is missing: it changed nothing. A row keeps a late
-        prepare out, which would hold something for nobody. Returns the kind of the row that now stands there."""
+        """This database has forgotten a hold, of which nothing is missing: it changed nothing. A row, of nobody, keeps
+        a late prepare out, which would hold something for nobody. Returns the kind of the row that now stands there."""
         log.warning("%s is forgotten; it was a hold, of which nothing is missing", gid)
         try:
-            return self._fence(gid, "done")
+            return self._fence(gid, "done", "{}")
         except DBAPIError as error:
             if sqlstate(error) != LOCK_NOT_AVAILABLE:
                 raise

@@ -48,12 +48,25 @@ class RunAgain:
         self._autocommit, self._identity, self._limits = autocommit(engine), identity, limits
         self._branches, self._confirmation = branches, Confirmation(engine)
 
+    def hold_again(
+        self, gid: Gid, members: Mapping[str, Values], age: float, *, meant_for: str | None
+    ) -> dict[str, str]:
+        """The same for a branch that only holds, for each member by itself. Returns those for whom it would be refused
+        now, with why: what was held until a decision of which this database knows nothing is not there any more."""
+        refused = {}
+        for member, values in members.items():
+            try:
+                self.redo(gid, {member: values}, age, sure=False, meant_for=meant_for)
+            except Refused as no:
+                refused[member] = f"{no.reason}: {no.detail}"
+        return refused
+
     def redo(
         self, gid: Gid, members: Mapping[str, Values], age: float, *, sure: bool, meant_for: str | None
     ) -> list[str]:
         """Run the branch for those of `members` (transaction id as text → the values recorded for it) for whom the
         branch row does not say that it is done, in one local transaction with that row. Returns them; nobody where it
-        was done already, or where nothing can be lost.
+        was done already.
 
         `age`: seconds since the attempt. `sure`: it may run though it is not declared as safe to redo. Raises Refused,
         Conflict, Fenced, Defect, or what the branch raises: then nothing has changed. Raises Lost: nobody knows; ask
@@ -62,9 +75,7 @@ class RunAgain:
         branch = self._branches.get(gid.branch)
         if branch is None:
             raise Refused("unknown_branch", f"Nobody here knows the branch {gid.branch}.")
-        if branch.holds:
-            return []
-        if not (branch.safe_to_redo or sure):
+        if not (branch.holds or branch.safe_to_redo or sure):
             raise Refused("not_safe_to_redo", f"{gid.branch} is not declared as safe to redo: a person has to look.")
         with translated_errors(), own_transaction(self._autocommit) as session:
             missing = self._missing(session, gid, members, age, meant_for)

@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 from atomic_commit.declare import Values
 from atomic_commit.journal import comparing
 from atomic_commit.postgres.database import autocommit, translated_errors
+from atomic_commit.verify.peers import HOLD_AGAIN
 from atomic_commit.verify.verification import HAVE_COMMITTED, HAVE_DONE
-from atomic_commit.wire.comparing import Absent, Lacks, Redone, read_keys
+from atomic_commit.wire.comparing import Absent, Lacks, Redone, Unheld, read_keys
 from atomic_commit.wire.other_releases import read_gid, read_moment
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 
 def answers(atomic: AtomicCommit) -> Mapping[str, Callable[..., Any]]:
-    """Verb → the body of its task. All run in the outcome worker and only read, but for ``redo``, which runs a branch
-    and so is sent to the branch queue."""
+    """Verb → the body of its task. All run in the outcome worker and only read, but for ``redo`` and ``hold_again``,
+    which run branches and so are sent to the branch queue."""
     reads = autocommit(atomic.engine)
 
     def have_done(keys: list[Any], database: str | None) -> Lacks:
@@ -42,12 +43,26 @@ def answers(atomic: AtomicCommit) -> Mapping[str, Callable[..., Any]]:
         """That service's database may have forgotten what was committed after that time."""
         atomic.in_background.against(str(service), read_moment(since))
 
+    def hold_again(holds: list[Any], database: str | None) -> Unheld:
+        """Which of these holds, which this database has forgotten, would be refused now?"""
+        refused = {}
+        for gid, members, age in holds:
+            if no := atomic.run_again.hold_again(read_gid(gid), members, age, meant_for=database):
+                refused[gid] = no
+        return {"refused": refused, "database": atomic.identity.database()}
+
     def redo(gid: str, members: dict[str, Values], age: float, sure: bool, database: str | None) -> Redone:
         """Run a branch again that this database has forgotten."""
         redone = atomic.run_again.redo(read_gid(gid), members, age, sure=sure, meant_for=database)
         return {"members": redone, "database": atomic.identity.database()}
 
-    return {HAVE_DONE: have_done, HAVE_COMMITTED: have_committed, "came_back_older": came_back_older, "redo": redo}
+    return {
+        HAVE_DONE: have_done,
+        HAVE_COMMITTED: have_committed,
+        HOLD_AGAIN: hold_again,
+        "came_back_older": came_back_older,
+        "redo": redo,
+    }
 
 
 def _absent(found: Mapping[str, str]) -> Absent:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from atomic_commit.declare import Values
 from atomic_commit.errors import AtomicCommitError, NoAnswer
-from atomic_commit.wire.comparing import Key, Lacks, read_lacks, write_keys
+from atomic_commit.names import Gid
+from atomic_commit.wire.comparing import Key, Lacks, Unheld, read_lacks, read_unheld, write_keys
 
 if TYPE_CHECKING:
     from atomic_commit.engine import AtomicCommit
@@ -23,7 +25,16 @@ WITHIN, _TRIES = 10.0, 2
 #: Branches in one question.
 _BATCH = 200
 
+#: Holds in one question, each of which may wait for a lock; and seconds for the answer.
+_HOLDS, _WITHIN_HOLDS = 20, 60.0
+
+HOLD_AGAIN = "hold_again"
+
+#: A branch that is a hold, the values of those for whom it held, and the seconds since its attempt.
+Hold = tuple[Gid, Mapping[str, Values], float]
+
 _T = TypeVar("_T")
+_Answer = TypeVar("_Answer", Lacks, Unheld)
 
 
 class Peers:
@@ -44,19 +55,39 @@ class Peers:
         question that was answered."""
         in_order = sorted(by_service, key=lambda one: one[0])
         for service, of_one in groupby(in_order, key=lambda one: one[0]):
-            for keys in _batches(key for _, key in of_one):
+            for keys in _batches((key for _, key in of_one), _BATCH):
                 if self.wanted(service) and (lacks := self._ask(service, verb, keys)):
                     yield service, keys, lacks
 
+    def unheld(self, service: str, holds: Iterable[Hold]) -> Iterator[tuple[Gid, dict[str, str]]]:
+        """Have a service hold again what it has forgotten to have held. Gives those that it would refuse now: member →
+        why."""
+        queue = self._atomic.installation.branch_queue(service)
+        for some in _batches(holds, _HOLDS):
+            asked = {"holds": [[str(gid), dict(members), age] for gid, members, age in some]}
+            if self.wanted(service) and (
+                said := self._said(service, HOLD_AGAIN, asked, queue, _WITHIN_HOLDS, read_unheld)
+            ):
+                yield from ((gid, said["refused"][str(gid)]) for gid, *_ in some if str(gid) in said["refused"])
+
     def _ask(self, service: str, verb: str, keys: Sequence[Key]) -> Lacks | None:
-        outcome_queue = self._atomic.installation.outcome_queue(service)
+        queue = self._atomic.installation.outcome_queue(service)
+        return self._said(service, verb, {"keys": write_keys(keys)}, queue, WITHIN, read_lacks)
+
+    def _said(
+        self,
+        service: str,
+        verb: str,
+        asked: Mapping[str, Any],
+        queue: str,
+        within: float,
+        read: Callable[[object], _Answer],
+    ) -> _Answer | None:
         words = ""
         for _ in range(_TRIES):
             try:
-                said = self._atomic.messages.call(
-                    service, verb, {"keys": write_keys(keys)}, queue=outcome_queue, within=WITHIN
-                )
-                return self._believed(service, read_lacks(said))
+                said = self._atomic.messages.call(service, verb, asked, queue=queue, within=within)
+                return self._believed(service, read(said))
             except NoAnswer as error:
                 words = str(error)
             except AtomicCommitError as error:
@@ -66,15 +97,15 @@ class Peers:
         self.asked[service] = words
         return None
 
-    def _believed(self, service: str, lacks: Lacks) -> Lacks:
+    def _believed(self, service: str, said: _Answer) -> _Answer:
         """An answer from a database that is not the service's is none."""
-        if not self._atomic.coordinator.databases.accepts(service, lacks["database"]):
-            raise NoAnswer(f"answers from database {lacks['database']}, which is not known as its own")
+        if not self._atomic.coordinator.databases.accepts(service, said["database"]):
+            raise NoAnswer(f"answers from database {said['database']}, which is not known as its own")
         self.asked[service] = ANSWERED
-        return lacks
+        return said
 
 
-def _batches(items: Iterable[_T]) -> Iterator[list[_T]]:
+def _batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
     rest = iter(items)
-    while batch := list(islice(rest, _BATCH)):
+    while batch := list(islice(rest, size)):
         yield batch

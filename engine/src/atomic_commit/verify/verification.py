@@ -5,7 +5,8 @@ database that failed over to a standby that was behind, or came back from a back
 settled is settled by recovery; what cannot is lost, and is named here, by whoever still has the other side:
 
 - as coordinator: of what is committed and settled (or quarantined) in this journal, each branch has to be done at its
-  participant, for this transaction. Else the participant has lost a *branch*. (Of a hold nothing can be lost.)
+  participant, for this transaction. Else the participant has lost a *branch*. (A hold that would be granted still has
+  lost nothing; a row stands for it again.)
 - as participant: of each branch that is done here, each member has to be committed, in that very attempt, in its
   coordinator's journal. Else the coordinator has lost a *transaction*. (Where only holds are done, nothing is done
   anywhere: that transaction is undone as a whole.)
@@ -65,9 +66,9 @@ class Verified:
 
     ``asked``: service → ``ANSWERED``, or why it has not answered; whoever had nothing to answer is not in it.
     ``branches``: compared with participants; ``transactions``: with coordinators. ``skipped``: branch rows of release
-    0.1, which do not tell who coordinates them. ``harmless``: forgotten holds. ``lost``: losses, known ones included,
-    but for those that a person has closed; ``new`` of them were not known. ``found_again``: known ones that are there
-    after all. ``since``: nothing older was compared, if it is not None.
+    0.1, which do not tell who coordinates them. ``harmless``: forgotten holds, which were granted again. ``lost``:
+    losses, known ones included, but for those that a person has closed; ``new`` of them were not known.
+    ``found_again``: known ones that are there after all. ``since``: nothing older was compared, if it is not None.
     """
 
     since: datetime | None = None
@@ -201,13 +202,26 @@ class _Run:
         ]
         for service, asked, lacks in self._peers.lacking(HAVE_DONE, keys):
             self._verified.branches += len(asked)
-            self._verified.harmless += len(lacks["harmless"])
+            self._hold_again(service, [key for key in asked if str(key[0]) in lacks["harmless"]], branches)
             for gid, absent in _of_ours(asked, lacks["absent"]):
                 suspect = suspects.setdefault(gid, _Suspect(service, gid, branches[gid].age))
                 suspect.members |= set(absent["members"])
                 for one in attempts[branches[gid].attempt]:
                     suspect.ripe_at = max(suspect.ripe_at, _ripe(one.age))
                     suspect.decided_at = max(suspect.decided_at, one.decided_at)
+
+    def _hold_again(self, service: str, keys: Sequence[Key], branches: Mapping[Gid, comparing.ToldBranch]) -> None:
+        """Holds that are forgotten are taken again, and let go of: nothing is missing of those that are granted, and
+        they are not asked about any more. Of the others something is: what they held was changed, or never was."""
+        self._verified.harmless += len(keys)
+        with Session(self._reads) as session:
+            values = comparing.recorded_values(session, {UUID(member) for _, members in keys for member in members})
+        ages = {gid: branches[gid].age for gid, _ in keys}
+        holds = [(gid, {member: values[member] for member in members}, ages[gid]) for gid, members in keys]
+        for gid, refused in self._peers.unheld(service, holds):
+            self._verified.harmless -= 1
+            absent = Absent(members=list(refused), found=", ".join(sorted(set(refused.values()))), safe_to_redo=True)
+            self._record([_loss(_Suspect(service, gid, ages[gid]), service, losses.BRANCH, absent, values)])
 
     def _tell_branches(self, suspects: Iterable[_Suspect]) -> None:
         self._tell(suspects, HAVE_DONE, losses.BRANCH, self._values_of_branches)
@@ -281,7 +295,8 @@ class _Run:
                 by_gid = {self._gid(loss): loss for loss in page if loss.lost == lost}
                 keys = [(loss.service, (gid, tuple(loss.values))) for gid, loss in by_gid.items()]
                 for _, asked, lacks in self._peers.lacking(verb, keys):
-                    self._close([by_gid[gid] for gid, _ in asked if str(gid) not in lacks["absent"]])
+                    missing = {*lacks["absent"], *lacks["harmless"]}
+                    self._close([by_gid[gid] for gid, _ in asked if str(gid) not in missing])
 
     def _open_losses(self, after: tuple[UUID, int, str, str]) -> list[Loss]:
         with Session(self._reads) as session:

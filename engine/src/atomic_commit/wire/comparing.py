@@ -31,6 +31,13 @@ class Lacks(TypedDict):
     database: str
 
 
+class Unheld(TypedDict):
+    """Holds that would be refused now: gid → transaction id → why; and the id of the database in which that is so."""
+
+    refused: dict[str, dict[str, str]]
+    database: str
+
+
 class Redone(TypedDict):
     """The transactions (ids as text) for which a branch was run again, and the id of the database."""
 
@@ -56,6 +63,11 @@ def read_lacks(value: object) -> Lacks:
     for one in absent.values():
         read_members(one, frozenset(Absent.__annotations__))
     return cast(Lacks, lacks)
+
+
+def read_unheld(value: object) -> Unheld:
+    """What a service has answered. Raises Conflict where another release has."""
+    return cast(Unheld, read_members(value, frozenset(Unheld.__annotations__)))
 
 
 def read_redone(value: object) -> Redone:
