@@ -151,12 +151,17 @@ class _Now:
         self.done: dict[Attempt, set[str]] = defaultdict(set)
         self.fenced: dict[Attempt, set[str]] = defaultdict(set)
         self.committed: dict[Attempt, list[str]] = defaultdict(list)
+        #: For whom a hold stands, which may have been taken again for some.
+        self.held_for: dict[Attempt, set[str]] = {}
         for tables in books.values():
             for row in tables["transaction_branches"]:
                 self.told[str(row["transaction_id"]), row["attempt"]].add(row["name"])
             for row in tables["branch_rows"]:
                 into = self.done if row["kind"] == "done" else self.fenced
-                into[str(row["transaction_id"]), row["attempt"]].add(row["branch"])
+                attempt = str(row["transaction_id"]), row["attempt"]
+                into[attempt].add(row["branch"])
+                if row["branch"] in _HOLDS and row.get("members") is not None:
+                    self.held_for[attempt] = {*row["members"]}
         for id, row in self.journals.items():
             if row["state"] == "committed":
                 self.committed[_attempt(row)].append(id)
@@ -202,6 +207,12 @@ def _lost_branches(now: _Now, findings: Findings) -> None:
     for attempt, members in now.committed.items():
         if not now.told[attempt]:
             findings.violations.append(f"{members}: committed in attempt {attempt}, of which no branch was told")
+        for branch in now.told[attempt] & _HOLDS & now.done[attempt]:
+            findings.held += [
+                Loss(id, now.journals[id]["kind"], attempt[1], branch, _BRANCH, _service_of(branch))
+                for id in members
+                if id not in now.held_for.get(attempt, members)
+            ]
         for branch in now.told[attempt] - now.done[attempt]:
             into = findings.held if branch in _HOLDS else findings.losses
             into += [
