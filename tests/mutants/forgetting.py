@@ -320,4 +320,20 @@ FORGETTING = (
         _FORGET
         + "test_what_others_have_decided_in_an_attempt_counts_though_who_led_it_was_left_out_and_knows_of_nothing",
     ),
+    Mutant(
+        "nothing is run again on a database from which decided changes are missing",
+        "engine/src/atomic_commit/participant/redo.py",
+        "        if row.finds_out:\n",
+        "        if False:\n",
+        _FORGET + "test_nothing_is_run_again_on_a_database_from_which_decided_changes_are_still_missing",
+    ),
+    Mutant(
+        "it is promised before it is testified",
+        "engine/src/atomic_commit/engine.py",
+        "            epoch = self.testimony.to(coordinator, life)\n"
+        "            found = self.testimony.about(read_id(transaction), read_number(attempt), read_moment(since))\n",
+        "            found = self.testimony.about(read_id(transaction), read_number(attempt), read_moment(since))\n"
+        "            epoch = self.testimony.to(coordinator, life)\n",
+        _FORGET + "test_it_is_promised_before_it_is_testified",
+    ),
 )

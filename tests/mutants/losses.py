@@ -57,8 +57,8 @@ LOSSES = (
     Mutant(
         "a hold that would be refused now is lost",
         _VERIFICATION,
-        "        for gid, refused in self._peers.unheld(service, holds):\n",
-        "        for gid, refused in ():\n",
+        "            if not refused:\n",
+        "            if True:\n",
         _VERIFY + "test_a_hold_that_would_be_refused_now_is_lost_until_it_is_granted_or_a_person_has_seen_to_it",
     ),
     Mutant(
@@ -352,5 +352,26 @@ LOSSES = (
         "datetime.fromisoformat(str(text)).astimezone(UTC)",
         "datetime.fromisoformat(str(text))",
         "eager/recovery/test_verify.py::test_a_moment_without_a_zone_is_this_machine_s",
+    ),
+    Mutant(
+        "a hold that was fenced keeps nothing else from being compared",
+        _RUN_AGAIN,
+        "            except (Fenced, Defect) as no:",
+        "            except ZeroDivisionError as no:",
+        _VERIFY + "test_a_hold_that_was_fenced_is_lost_and_keeps_nothing_else_from_being_compared",
+    ),
+    Mutant(
+        "a hold in whose way somebody is makes nobody silent",
+        _ANSWERS,
+        "            except Conflict as error:\n",
+        "            except ZeroDivisionError as error:\n",
+        _VERIFY + "test_a_hold_in_whose_way_somebody_is_is_left_for_the_next_time",
+    ),
+    Mutant(
+        "a hold that was left is not called granted",
+        _PEERS,
+        ' for gid, *_ in some if str(gid) not in said["left"]',
+        " for gid, *_ in some",
+        _VERIFY + "test_a_hold_in_whose_way_somebody_is_is_left_for_the_next_time",
     ),
 )

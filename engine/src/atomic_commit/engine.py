@@ -123,7 +123,7 @@ class AtomicCommit:
             engine, self.identity, limits, self.messages.result_of, branches.holds, FINDS_OUT
         )
         self.proofs = Proofs(engine, installation, branches.declared)
-        self.run_again = RunAgain(engine, self.identity, limits, branches.declared)
+        self.run_again = RunAgain(engine, self.identity, limits, branches.declared, FINDS_OUT)
         self.testimony = Testimony(engine, installation)
         self.inquiry = Inquiry(engine, installation, limits, self.messages.inquire)
         self.lives = Lives(engine, limits.ids_per_second, FORGOTTEN)

@@ -262,6 +262,20 @@ def test_nobody_works_on_a_database_from_which_decided_changes_are_still_missing
     assert shop.stock_of(teapot) == 10
 
 
+def test_nothing_is_run_again_on_a_database_from_which_decided_changes_are_still_missing(
+    shop: EagerShop, user: int, order: int, teapot: int, removal: TransactionRecord
+) -> None:
+    gid = shop.gids(removal)[0]
+    shop.atomic("users").coordinator.decide(removal.id, 1, shop.prepare_all(removal))
+    shop.begin("orders", "place_order", user_id=shop.add_user("Bob"), lines=[{"product_id": teapot, "quantity": 1}])
+    shop.query("orders", "DELETE FROM branch_rows")
+    in_another_life(shop, "orders")
+    again = shop.atomic("orders").run_again
+    with pytest.raises(Conflict, match="is being found out"):
+        again.redo(gid, {str(removal.id): {"user_id": user}}, 60.0, sure=True, meant_for=None)
+    shop.recover()
+
+
 def test_what_is_quarantined_keeps_nobody_from_working(shop: EagerShop, user: int, order: int, teapot: int) -> None:
     placing = shop.begin("orders", "place_order", user_id=user, lines=[{"product_id": teapot, "quantity": 3}])
     in_another_life(shop, "orders")
@@ -342,6 +356,25 @@ def test_who_has_testified_commits_nothing_that_the_life_before_has_sent(
     assert ends(shop, removal) == ("committed", True)
     assert shop.record("users", removal.id).attempt == 1 + JUMP
     assert removed(shop, user, order, teapot) == (None, "cancelled", 10)
+
+
+def test_it_is_promised_before_it_is_testified(
+    shop: EagerShop, removal: TransactionRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is committed between the two would be testified as prepared, and be done."""
+    in_another_life(shop, "users")
+    testimony = shop.atomic("orders").testimony
+    about, epochs = testimony.about, list[str | None]()
+
+    def looked(*question: Any) -> Any:
+        epochs.append(testimony.to("users", None))
+        return about(*question)
+
+    with monkeypatch.context() as watched:
+        watched.setattr(testimony, "about", looked)
+        shop.recover()
+    assert epochs
+    assert None not in epochs
 
 
 def test_a_question_of_a_life_before_opens_an_epoch_too_and_none_comes_back(shop: EagerShop) -> None:

@@ -143,6 +143,28 @@ def test_a_hold_that_would_be_refused_now_is_lost_until_it_is_granted_or_a_perso
     assert (found, verified.found_again) == ([], 1)
 
 
+def test_a_hold_that_was_fenced_is_lost_and_keeps_nothing_else_from_being_compared(
+    shop: EagerShop, user: int, teapot: int
+) -> None:
+    fenced, other = placed(shop, user, {teapot: 1}), placed(shop, user, {teapot: 1})
+    shop.query("users", "UPDATE branch_rows SET kind = 'tombstone' WHERE transaction_id = :id", id=fenced.id)
+    forget_branch(shop, other, HOLD)
+    [loss], verified = lost_of(shop, "orders")
+    assert loss.key == (fenced.id, 1, HOLD, "branch")
+    assert "was rolled back here" in loss.found
+    assert (verified.harmless, verified.silent) == (1, {})
+
+
+def test_a_hold_in_whose_way_somebody_is_is_left_for_the_next_time(shop: EagerShop, user: int, teapot: int) -> None:
+    placing = placed(shop, user, {teapot: 1})
+    forget_branch(shop, placing, HOLD)
+    with shop.locked("users", "SELECT FROM users FOR UPDATE"):
+        found, verified = lost_of(shop, "orders")
+    assert (found, verified.harmless, verified.silent) == ([], 0, {})
+    assert members_of(shop, placing, HOLD) is None
+    assert lost_of(shop, "orders")[1].harmless == 1
+
+
 def test_a_row_that_stands_in_for_a_hold_is_no_proof_that_it_would_be_granted(
     shop: EagerShop, user: int, teapot: int
 ) -> None:

@@ -28,6 +28,9 @@ _MEET = text(
     " WHERE known.life <> excluded.life"
 )
 
+#: What a branch is told while a coordinator on the same database does not know yet what it had decided.
+NOT_KNOWN_YET = "this database has come back older, and what it had decided is being found out"
+
 
 def epoch(connection: Connection, coordinator: str) -> str | None:
     """The epoch in which commits of this coordinator count now. None, the first one: neither its database nor this one

@@ -36,7 +36,7 @@ from atomic_commit.errors import (
 )
 from atomic_commit.limits import Limits
 from atomic_commit.names import Gid
-from atomic_commit.participant.epochs import epoch
+from atomic_commit.participant.epochs import NOT_KNOWN_YET, epoch
 from atomic_commit.participant.members import Run, run_members
 from atomic_commit.participant.own_transaction import branch_runs, has_failed, own_transaction
 from atomic_commit.postgres.confirmed import Confirmation
@@ -222,7 +222,7 @@ class Participant:
         row = {**_key(gid), "coordinated_by": gid.kind, "members": json.dumps(given)}
         _, database, finds_out = session.execute(self._begin_with_branch_row, {**row, **waits, **own}).one()
         if finds_out:
-            raise Conflict("this database has come back older, and what it had decided is being found out")
+            raise Conflict(NOT_KNOWN_YET)
         return str(database) if database else None
 
     def _duplicate(self, gid: Gid, error: DBAPIError) -> HandedOn:

@@ -12,9 +12,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from atomic_commit.declare import BranchDeclaration, Values
-from atomic_commit.errors import LOCK_NOT_AVAILABLE, Conflict, Fenced, Impossible, Refused, sqlstate
+from atomic_commit.errors import LOCK_NOT_AVAILABLE, Conflict, Defect, Fenced, Impossible, Refused, sqlstate
 from atomic_commit.limits import Limits
 from atomic_commit.names import Gid
+from atomic_commit.participant.epochs import NOT_KNOWN_YET
 from atomic_commit.participant.own_transaction import branch_runs, has_failed, own_transaction
 from atomic_commit.postgres.confirmed import Confirmation
 from atomic_commit.postgres.database import autocommit, defects_named, translated_errors
@@ -22,15 +23,15 @@ from atomic_commit.postgres.identity import OWN_DATABASE, Identity
 
 log = logging.getLogger(__name__)
 
-_BEGIN_WITH_BRANCH_ROW = text(
+_BEGIN_WITH_BRANCH_ROW = (
     # It is as old as the attempt: else it would outlive what proves it in the coordinator's journal.
     "BEGIN;"
     "SELECT set_config('lock_timeout', :short, true);"
     "INSERT INTO branch_rows (transaction_id, attempt, branch, kind, coordinated_by, members, created_at)"
-    " VALUES (:transaction, :attempt, :branch, 'done', :coordinated_by, '{}',"
+    " VALUES (:transaction, :attempt, :branch, 'done', :coordinated_by, '{{}}',"
     "  clock_timestamp() - make_interval(secs => :age)) ON CONFLICT DO NOTHING;"
     "SELECT kind, members, set_config('lock_timeout', :long, true),"
-    f" {OWN_DATABASE} AS database FROM branch_rows"
+    f" {OWN_DATABASE} AS database, {{finds_out}} AS finds_out FROM branch_rows"
     " WHERE transaction_id = :transaction AND attempt = :attempt AND branch = :branch FOR UPDATE"
 )
 _ADD_MEMBERS = text(
@@ -43,22 +44,34 @@ class RunAgain:
     """The branches of one service on its database (`engine`, which `identity` names), which offers these."""
 
     def __init__(
-        self, engine: Engine, identity: Identity, limits: Limits, branches: Mapping[str, BranchDeclaration]
+        self,
+        engine: Engine,
+        identity: Identity,
+        limits: Limits,
+        branches: Mapping[str, BranchDeclaration],
+        finds_out: str = "false",
     ) -> None:
+        """`finds_out`: SQL, as for ``Participant``."""
+        self._begin_with_branch_row = text(_BEGIN_WITH_BRANCH_ROW.format(finds_out=finds_out))
         self._autocommit, self._identity, self._limits = autocommit(engine), identity, limits
         self._branches, self._confirmation = branches, Confirmation(engine)
 
     def hold_again(
         self, gid: Gid, members: Mapping[str, Values], age: float, *, meant_for: str | None
     ) -> dict[str, str]:
-        """The same for a branch that only holds, for each member by itself. Returns those for whom it would be refused
-        now, with why: what was held until a decision of which this database knows nothing is not there any more."""
+        """The same for a branch that only holds, for each member by itself. Returns those for whom it can't be granted
+        any more, with why: what was held until a decision of which this database knows nothing is not there now.
+
+        Raises Conflict where somebody is in the way (what was granted so far stays), or Lost: ask again.
+        """
         refused = {}
         for member, values in members.items():
             try:
                 self.redo(gid, {member: values}, age, sure=False, meant_for=meant_for)
             except Refused as no:
                 refused[member] = f"{no.reason}: {no.detail}"
+            except (Fenced, Defect) as no:  # this one's own trouble, and none of the others' who are asked about
+                refused[member] = str(no)
         return refused
 
     def redo(
@@ -97,13 +110,15 @@ class RunAgain:
         own = {"installation": str(self._identity.installation), "service": self._identity.service}
         try:
             row = session.execute(
-                _BEGIN_WITH_BRANCH_ROW, {**_key(gid), "coordinated_by": gid.kind, "age": age, **waits, **own}
+                self._begin_with_branch_row, {**_key(gid), "coordinated_by": gid.kind, "age": age, **waits, **own}
             ).one()
         except DBAPIError as error:
             if sqlstate(error) != LOCK_NOT_AVAILABLE:
                 raise
             raise Conflict(f"{gid} stands prepared, or is being run again right now: ask again") from error
         self._identity.assert_own(str(row.database) if row.database else None, meant_for)
+        if row.finds_out:
+            raise Conflict(NOT_KNOWN_YET)
         if row.kind != "done":
             raise Fenced(f"{gid} was rolled back here, and yet it was committed: a person has to look")
         if row.members is None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
 from atomic_commit.declare import Values
+from atomic_commit.errors import Conflict
 from atomic_commit.journal import comparing
 from atomic_commit.postgres.database import autocommit, translated_errors
 from atomic_commit.verify.peers import HOLD_AGAIN
@@ -17,6 +19,8 @@ from atomic_commit.wire.other_releases import read_gid, read_moment
 
 if TYPE_CHECKING:
     from atomic_commit.engine import AtomicCommit
+
+log = logging.getLogger(__name__)
 
 
 def answers(atomic: AtomicCommit) -> Mapping[str, Callable[..., Any]]:
@@ -45,11 +49,14 @@ def answers(atomic: AtomicCommit) -> Mapping[str, Callable[..., Any]]:
 
     def hold_again(holds: list[Any], database: str | None) -> Unheld:
         """Which of these holds, which this database has forgotten, would be refused now?"""
-        refused = {}
+        refused, left = {}, []
         for gid, members, age in holds:
-            if no := atomic.run_again.hold_again(read_gid(gid), members, age, meant_for=database):
-                refused[gid] = no
-        return {"refused": refused, "database": atomic.identity.database()}
+            try:
+                refused[gid] = atomic.run_again.hold_again(read_gid(gid), members, age, meant_for=database)
+            except Conflict as error:
+                log.info("%s can't be taken again for now: %s", gid, error)
+                left.append(gid)
+        return {"refused": refused, "left": left, "database": atomic.identity.database()}
 
     def redo(gid: str, members: dict[str, Values], age: float, sure: bool, database: str | None) -> Redone:
         """Run a branch again that this database has forgotten."""

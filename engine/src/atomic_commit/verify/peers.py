@@ -60,15 +60,17 @@ class Peers:
                     yield service, keys, lacks
 
     def unheld(self, service: str, holds: Iterable[Hold]) -> Iterator[tuple[Gid, dict[str, str]]]:
-        """Have a service hold again what it has forgotten to have held. Gives those that it would refuse now: member →
-        why."""
+        """Have a service hold again what it has forgotten to have held. Gives each that could be asked for, with those
+        for whom it would be refused now: member → why."""
         queue = self._atomic.installation.branch_queue(service)
         for some in _batches(holds, _HOLDS):
             asked = {"holds": [[str(gid), dict(members), age] for gid, members, age in some]}
             if self.wanted(service) and (
                 said := self._said(service, HOLD_AGAIN, asked, queue, _WITHIN_HOLDS, read_unheld)
             ):
-                yield from ((gid, said["refused"][str(gid)]) for gid, *_ in some if str(gid) in said["refused"])
+                yield from (
+                    (gid, said["refused"].get(str(gid), {})) for gid, *_ in some if str(gid) not in said["left"]
+                )
 
     def _ask(self, service: str, verb: str, keys: Sequence[Key]) -> Lacks | None:
         queue = self._atomic.installation.outcome_queue(service)

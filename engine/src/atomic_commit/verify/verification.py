@@ -12,7 +12,7 @@ settled is settled by recovery; what cannot is lost, and is named here, by whoev
   anywhere: that transaction is undone as a whole.)
 
 Both are read page by page in the order of an index, the other side is asked by message, many rows at a time, and what
-seems lost is asked about once more before it is said. Nothing is repaired.
+seems lost is asked about once more before it is said. But for holds, nothing is repaired.
 """
 
 from __future__ import annotations
@@ -213,13 +213,14 @@ class _Run:
     def _hold_again(self, service: str, keys: Sequence[Key], branches: Mapping[Gid, comparing.ToldBranch]) -> None:
         """Holds that are forgotten are taken again, and let go of: nothing is missing of those that are granted, and
         they are not asked about any more. Of the others something is: what they held was changed, or never was."""
-        self._verified.harmless += len(keys)
         with Session(self._reads) as session:
             values = comparing.recorded_values(session, {UUID(member) for _, members in keys for member in members})
         ages = {gid: branches[gid].age for gid, _ in keys}
         holds = [(gid, {member: values[member] for member in members}, ages[gid]) for gid, members in keys]
         for gid, refused in self._peers.unheld(service, holds):
-            self._verified.harmless -= 1
+            if not refused:
+                self._verified.harmless += 1
+                continue
             absent = Absent(members=list(refused), found=", ".join(sorted(set(refused.values()))), safe_to_redo=True)
             self._record([_loss(_Suspect(service, gid, ages[gid]), service, losses.BRANCH, absent, values)])
 

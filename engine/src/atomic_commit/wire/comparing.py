@@ -32,9 +32,11 @@ class Lacks(TypedDict):
 
 
 class Unheld(TypedDict):
-    """Holds that would be refused now: gid → transaction id → why; and the id of the database in which that is so."""
+    """What came of holds that were taken again: gid → those for whom it would be refused now (transaction id → why), if
+    any; those ``left``, because somebody was in the way; and the id of the database in which that is so."""
 
     refused: dict[str, dict[str, str]]
+    left: list[str]
     database: str
 
 
